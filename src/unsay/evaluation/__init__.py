@@ -1,0 +1,1 @@
+"""Protocols and metrics that judge the running half."""

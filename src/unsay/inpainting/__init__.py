@@ -1,0 +1,1 @@
+"""Mask -> pixels: crop around the hole, fill, hand back patches to lay over the photo."""

@@ -1,0 +1,1 @@
+"""Losses, data, loops and export; needs the `[train]` extra."""
