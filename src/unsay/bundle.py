@@ -75,14 +75,10 @@ class Bundle:
             raise BundleError(f"the bundle {self.name!r} lacks its file {name!r}: install it again")
         size = path.stat().st_size
         if size != entry["bytes"]:
-            raise BundleError(
-                f"{path} has {size} bytes, its manifest says {entry['bytes']}: install it again"
-            )
+            raise BundleError(f"{path} has {size} bytes, its manifest says {entry['bytes']}: install it again")
         found = sha256(path)
         if found != entry["sha256"]:
-            raise BundleError(
-                f"{path} has sha256 {found[:12]}..., its manifest says {entry['sha256'][:12]}..."
-            )
+            raise BundleError(f"{path} has sha256 {found[:12]}..., its manifest says {entry['sha256'][:12]}...")
         return path
 
 
@@ -107,11 +103,7 @@ def packaged_bundles() -> list[str]:
 def sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with open(path, "rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(stream)
-        )
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
 
 
 def _digest(stream: Any) -> str:
@@ -129,18 +121,14 @@ def _find(bundle: str | os.PathLike[str]) -> Path:
     if os.sep not in str(bundle) and (packaged / MANIFEST).is_file():
         return packaged
     names = ", ".join(packaged_bundles()) or "none"
-    raise BundleError(
-        f"no bundle {str(bundle)!r}: neither a folder with {MANIFEST} nor packaged (packaged: {names})"
-    )
+    raise BundleError(f"no bundle {str(bundle)!r}: neither a folder with {MANIFEST} nor packaged (packaged: {names})")
 
 
 @lru_cache(maxsize=8)
 def _load(folder: str, threads: int) -> Bundle:
     path = Path(folder) / MANIFEST
     if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise BundleError(
-            f"{path} has {path.stat().st_size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}"
-        )
+        raise BundleError(f"{path} has {path.stat().st_size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
     try:
         manifest = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -154,9 +142,7 @@ def _check_manifest(path: Path, manifest: Any) -> None:
         raise BundleError(f"{path} is not a bundle's manifest: it has no name")
     version = manifest.get("format")
     if version != FORMAT:
-        raise BundleError(
-            f"{path} is of format {version!r}; this version of Unsay reads format {FORMAT}: update Unsay"
-        )
+        raise BundleError(f"{path} is of format {version!r}; this version of Unsay reads format {FORMAT}: update Unsay")
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(
         isinstance(e, dict) and isinstance(e.get("bytes"), int) and isinstance(e.get("sha256"), str)
