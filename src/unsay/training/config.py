@@ -27,6 +27,11 @@ def load_config(path: str | os.PathLike[str], kind: type[C]) -> C:
     return _build(values or {}, kind, str(path))
 
 
+def config_from(values: Any, kind: type[C], where: str) -> C:
+    """The dataclass `kind` from the mapping `values` (as kept in a checkpoint); errors name `where`."""
+    return _build(values, kind, where)
+
+
 def _build(values: Any, kind: type[C], where: str) -> C:
     if not isinstance(values, dict):
         raise BadInput(f"{where}: expected keys and values, found {values!r}")

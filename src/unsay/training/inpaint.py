@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,10 @@ class Inpainter(pl.LightningModule):
             for mine, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 mine.copy_(new)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the configuration beside the weights, as plain data, so that `unsay export` needs nothing else."""
+        checkpoint["kind"], checkpoint["config"] = "inpaint", asdict(self.config)
+
     def configure_optimizers(self) -> Any:
         """Adam with a warm-up and a linear decay at the end (the paper: Adam 2e-4, constant)."""
         optimiser = torch.optim.Adam(self.network.parameters(), self.config.lr)
@@ -157,7 +161,7 @@ def train_inpaint(
         max_time=datetime.timedelta(minutes=max_minutes) if max_minutes else None,
         accelerator="auto",
         devices=1,
-        logger=CSVLogger(str(out), name="log"),
+        logger=CSVLogger(str(out), name="log", flush_logs_every_n_steps=20),
         callbacks=callbacks,
         gradient_clip_val=config.clip,
         log_every_n_steps=20,
