@@ -1,1 +1,59 @@
 """Mask -> pixels: crop around the hole, fill, hand back patches to lay over the photo."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from unsay.bundle import Bundle
+from unsay.errors import BadInput
+from unsay.inpainting.filler import Filler
+from unsay.inpainting.hole import feather_weights, grow_mask, settle, settled
+from unsay.inpainting.window import Window, plan_windows, shrunk, tiles
+from unsay.options import InpaintOptions
+from unsay.results import Mask, Patch, Pixels
+
+__all__ = ["fill_hole", "grow_mask", "settled"]
+
+AS_GIVEN = InpaintOptions()
+"""The mask as it is: neither grown nor feathered."""
+
+
+def fill_hole(rgb: Pixels, hole: Mask, bundle: Bundle, options: InpaintOptions = AS_GIVEN) -> list[Patch]:
+    """New pixels for `hole` [H, W] bool (True = fill) of `rgb` [H, W, 3] uint8, as patches that do not overlap.
+
+    Only the surroundings of the hole are looked at, at the best scale that the network knows; memory grows with
+    those windows, not with the photo. An empty hole gives no patches. The same input gives the same patches.
+    Raises `BadInput` if the mask is of another size or nothing is left outside it. Source: ours.
+    """
+    if hole.shape != rgb.shape[:2]:
+        raise BadInput(f"the mask is {_size(hole)} pixels, the photo {_size(rgb)}: give a mask of the photo's size")
+    grow, feather = settle(options, hole.shape)
+    grown = grow_mask(hole, grow)
+    if grown.all():
+        cause = "the hole" if hole.all() else f"the hole, grown by {grow} pixels,"
+        raise BadInput(
+            f"{cause} covers the whole photo ({_size(rgb)}): nothing is left to fill from; use a smaller mask"
+        )
+    filler = Filler.of(bundle)
+    return [_patch(rgb, grown, window, filler, feather) for window in plan_windows(grown, filler.max_side)]
+
+
+def _patch(rgb: Pixels, hole: Mask, window: Window, filler: Filler, feather: int) -> Patch:
+    area, box = window.area, window.hole
+    work, pending = shrunk(rgb[area.slices], hole[area.slices], window.scale)
+    for core, around in tiles(pending, filler.max_side):
+        filled = filler.fill(work[around.slices], pending[around.slices])
+        work[core.slices] = filled[core.inside(around).slices]
+        pending[core.slices] = False
+    if window.scale < 1:
+        full = (area.x1 - area.x0, area.y1 - area.y0)
+        work = np.asarray(cv2.resize(work, full, interpolation=cv2.INTER_CUBIC), np.uint8)
+    rim = box.grown(1, hole.shape)
+    weight = feather_weights(hole[rim.slices], feather)[box.inside(rim).slices]
+    pixels = work[box.inside(area).slices]
+    return Patch(box.x0, box.y0, np.ascontiguousarray(pixels), np.ascontiguousarray(weight))
+
+
+def _size(array: Pixels | Mask) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

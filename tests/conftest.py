@@ -1,0 +1,76 @@
+"""Fixtures that every room's tests share: a bundle that is real to the runtime, tiny, and made in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from unsay.bundle import Bundle, load_bundle
+from unsay.results import Pixels
+from unsay.training.bundling import write_part
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def averaging_network(reach: int = 9) -> onnx.ModelProto:
+    """A filler as an ONNX graph: each point becomes the mean of the known pixels within `reach`, else of all known."""
+    box = [
+        numpy_helper.from_array(np.ones((n, 1, 2 * reach + 1, 2 * reach + 1), np.float32), f"box{n}") for n in (1, 3)
+    ]
+    constants = [
+        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("half", 0.5), ("one", 1.0))
+    ]
+    axes = numpy_helper.from_array(np.array([2, 3], np.int64), "axes")
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["image", "box3"], ["near"], group=3, pads=[reach] * 4),
+        node("Conv", ["mask", "box1"], ["count"], pads=[reach] * 4),
+        node("Max", ["count", "one"], ["divisor"]),
+        node("Div", ["near", "divisor"], ["local"]),
+        node("ReduceSum", ["image", "axes"], ["total"], keepdims=1),
+        node("ReduceSum", ["mask", "axes"], ["known"], keepdims=1),
+        node("Max", ["known", "one"], ["known_or_one"]),
+        node("Div", ["total", "known_or_one"], ["everywhere"]),
+        node("Greater", ["count", "half"], ["any"]),
+        node("Where", ["any", "local", "everywhere"], ["fill"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "average",
+        [value("image", TensorProto.FLOAT, [1, 3, "H", "W"]), value("mask", TensorProto.FLOAT, [1, 1, "H", "W"])],
+        [value("fill", TensorProto.FLOAT, [1, 3, "H", "W"])],
+        [*box, *constants, axes],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def write_tiny_bundle(folder: Path, *, max_side: int = 128, mask: str = "keep") -> Path:
+    """A bundle with an inpaint part only."""
+    onnx.save(averaging_network(), folder / "filler.onnx")
+    section = {"file": "filler.onnx", "multiple": 16, "mean": MEAN, "std": STD, "mask": mask, "max_side": max_side}
+    write_part(folder, "inpaint", section, files=["filler.onnx"], name="tiny", licence="Apache-2.0")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose filler averages the known pixels nearby; it uses a side of 128 pixels at most."""
+    return load_bundle(write_tiny_bundle(tmp_path_factory.mktemp("tiny")), threads=1)
+
+
+@pytest.fixture(scope="session")
+def make_rgb() -> Callable[..., Pixels]:
+    """`make_rgb(height, width, seed=0)`: a coloured ramp [H, W, 3] uint8, noisy so that a moved sample shows."""
+
+    def make(height: int, width: int, seed: int = 0) -> Pixels:
+        rng = np.random.default_rng(seed)
+        ramp = np.linspace(40, 200, width)[None, :, None] + np.linspace(0, 40, height)[:, None, None]
+        return np.asarray((ramp + rng.integers(0, 15, (height, width, 3))).clip(0, 255).astype(np.uint8))
+
+    return make
