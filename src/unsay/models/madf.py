@@ -74,7 +74,7 @@ class FilterGenerator(nn.Module):
         """The generator as one convolution's weight [(M + 1) * C_out, C_in, k, k]; the constant part comes last."""
         generator = self.conv1[0]
         shape = (self.in_channels, self.kernel, self.kernel, self.out_channels)
-        parts = torch.cat([generator.weight.flatten(1), generator.bias.unsqueeze(1)], 1)  # type: ignore[arg-type, operator, call-arg]
+        parts = torch.cat([generator.weight.flatten(1), generator.bias.unsqueeze(1)], 1)  # type: ignore[arg-type]
         bank = parts.view(*shape, -1).permute(4, 3, 0, 1, 2)
         return bank.reshape(-1, self.in_channels, self.kernel, self.kernel)
 
@@ -100,8 +100,8 @@ class PointwiseNorm(nn.Module):
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """x [B, C, H, W], guide [B, G, H, W] -> [B, C, H, W]."""
         hidden = self.mlp_shared(guide)
-        normal: Tensor = self.batch_norm(x)
-        return normal * (1 + self.mlp_scale(hidden)) + self.mlp_bias(hidden)
+        y: Tensor = self.batch_norm(x) * (1 + self.mlp_scale(hidden)) + self.mlp_bias(hidden)
+        return y
 
 
 class RefinementBlock(nn.Module):

@@ -61,7 +61,8 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         self.photos, self.config, self.first = photos, config, first
 
     def __len__(self) -> int:
-        return max(0, self.config.steps - self.first)
+        """The whole run's batches: Lightning counts those before `first` as done, and stops by its step count."""
+        return self.config.steps
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         """Normalised photos [B, 3, S, S] and masks [B, 1, S, S], 1 = keep."""
@@ -100,8 +101,9 @@ class Inpainter(pl.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Move the running average; batch-norm statistics are copied."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, then the running average moves (before any callback saves it); batch-norm statistics are copied."""
+        super().optimizer_step(*args, **kwargs)
         keep = min(self.config.ema, (1 + self.global_step) / (10 + self.global_step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - keep)
@@ -154,7 +156,7 @@ def train_inpaint(
     first = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if resume else 0
     batches = CropBatches(photos or read_photos(config), config, first)
     callbacks: list[Callback] = [
-        ModelCheckpoint(out, filename="step", every_n_train_steps=config.save_every, save_last=True, save_top_k=0)
+        ModelCheckpoint(out, "last", every_n_train_steps=config.save_every, enable_version_counter=False)
     ]
     trainer = pl.Trainer(
         max_steps=config.steps,

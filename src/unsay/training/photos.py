@@ -35,7 +35,7 @@ class Photos:
         piece = photo[y : y + side, x : x + side]
         if side != size:
             method = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-            piece = cv2.resize(piece, (size, size), interpolation=method)
+            piece = np.asarray(cv2.resize(piece, (size, size), interpolation=method), np.uint8)
         if rng.random() < 0.5:
             piece = piece[:, ::-1]
         return np.ascontiguousarray(piece)
@@ -79,6 +79,6 @@ def _read_folder(folder: Path, leave_out: set[str], long_side: int) -> Iterable[
         scale = long_side / max(photo.shape[:2])
         if scale < 1:
             size = (round(photo.shape[1] * scale), round(photo.shape[0] * scale))
-            photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+            photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
             data = cv2.imencode(".jpg", photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
         yield data
