@@ -72,9 +72,9 @@ class FilterGenerator(nn.Module):
 
     def bank(self) -> Tensor:
         """The generator as one convolution's weight [(M + 1) * C_out, C_in, k, k]; the constant part comes last."""
-        generator = self.conv1[0]
+        weight, bias = self.conv1[0].get_parameter("weight"), self.conv1[0].get_parameter("bias")
         shape = (self.in_channels, self.kernel, self.kernel, self.out_channels)
-        parts = torch.cat([generator.weight.flatten(1), generator.bias.unsqueeze(1)], 1)  # type: ignore[arg-type]
+        parts = torch.cat([weight.flatten(1), bias.unsqueeze(1)], 1)
         bank = parts.view(*shape, -1).permute(4, 3, 0, 1, 2)
         return bank.reshape(-1, self.in_channels, self.kernel, self.kernel)
 

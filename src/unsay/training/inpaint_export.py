@@ -70,7 +70,7 @@ def fold(network: MADF) -> MADF:
 def _fold_norm(deconv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError("batch-norm without running statistics cannot be folded")
-    deconv.weight, deconv.bias = fuse_conv_bn_weights(  # type: ignore[assignment]
+    deconv.weight, deconv.bias = fuse_conv_bn_weights(
         deconv.weight,
         deconv.bias,
         norm.running_mean,
