@@ -1,0 +1,48 @@
+PYTHON ?= python3
+SHARED ?= ../shared/data
+VENV := .venv
+DEMO := .venv-demo
+FREE ?= .cache/free
+
+.PHONY: demo test check slow lint types scenes clean
+
+demo: $(DEMO)/.done  ## erase a named thing from a bundled photo (no torch; its own environment)
+	mkdir -p demo-out
+	$(DEMO)/bin/unsay erase examples/dust-bowl-home.jpg house -o demo-out/dust-bowl-home.unsaid.jpg
+	@echo "before: examples/dust-bowl-home.jpg"
+	@echo "after:  demo-out/dust-bowl-home.unsaid.jpg"
+
+test: $(VENV)/.done  ## the default test suite, in its own environment
+	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest
+
+check: slow lint types  ## the slow tests, lint and types
+
+slow: $(VENV)/.done
+	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest -m slow
+
+lint: $(VENV)/.done
+	$(VENV)/bin/ruff check src tests benchmarks
+	$(VENV)/bin/ruff format --check src tests benchmarks
+
+types: $(VENV)/.done
+	$(VENV)/bin/mypy
+
+scenes: $(VENV)/.done $(FREE)/.done  ## composed test scenes for `unsay evaluate erase`
+	$(VENV)/bin/unsay prepare scenes --cutouts $(FREE)/tuxpaint-stamps-default --backgrounds $(FREE)/mate-backgrounds \
+	  --backgrounds $(FREE)/plasma-workspace-wallpapers --split test --count 60 -o runs/scenes-test
+
+$(FREE)/.done: scripts/fetch-free-photos
+	scripts/fetch-free-photos $(FREE) && touch $@
+
+$(DEMO)/.done: pyproject.toml $(shell find src -name '*.py' -o -name 'bundle.json')
+	test -x $(DEMO)/bin/python || $(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check .
+	touch $@
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) demo-out build dist
