@@ -1,0 +1,103 @@
+"""The command line: gathers the commands and translates errors into one line and an exit status.
+
+0 done; 1 failed; 2 bad input or usage; 3 none of the words was found; 130 interrupted. Heavy libraries are imported
+inside the commands, so that `unsay --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import unsay
+from unsay.commands import bundles, judging, learning, photos
+from unsay.commands.console import note, one_line
+from unsay.errors import UnsayError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="unsay",
+    help="Edit photos by words: name a thing, and it is erased as if it had never been there.",
+    epilog="Exit status: 0 done, 1 failed, 2 bad input or usage, 3 none of the words was found (nothing is written).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+evaluate = typer.Typer(help="Score a bundle on a data set.", no_args_is_help=True)
+prepare = typer.Typer(help="Make data for training and judging.", no_args_is_help=True)
+train = typer.Typer(help="Train a network (needs the extra: pip install 'unsay[train]').", no_args_is_help=True)
+pack = typer.Typer(help="Training packs for a machine that is lent for a while.", no_args_is_help=True)
+
+for command in (photos.erase, photos.segment, photos.inpaint, bundles.bundles):
+    app.command()(command)
+for command in (judging.segment, judging.inpaint, judging.erase):
+    evaluate.command()(command)
+prepare.command("scenes")(learning.scenes)
+for command in (learning.segment, learning.inpaint):
+    train.command()(command)
+pack.command("make")(learning.pack_make)
+pack.command("train")(learning.pack_train)
+app.add_typer(evaluate, name="evaluate")
+app.add_typer(prepare, name="prepare")
+app.add_typer(train, name="train")
+app.command("export")(learning.export)
+app.add_typer(pack, name="pack")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"unsay {unsay.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `unsay` with `arguments` (default: the process's own) and return the exit status."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(None if arguments is None else list(arguments), prog_name="unsay", standalone_mode=False)
+    except UnsayError as error:
+        note(f"unsay: {one_line(error)}")
+        return error.exit_status
+    except (KeyboardInterrupt, typer.Abort):
+        note("unsay: interrupted, nothing was written")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _unexpected(error)
+    return status if isinstance(status, int) else 0
+
+
+def _unexpected(error: Exception) -> int:
+    """One line for an error that is not ours: a wrong usage, or something that went wrong."""
+    if hasattr(error, "format_message"):  # the parser's own errors; Typer brings its parser along under changing names
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "unsay"
+        note(f"unsay: {' '.join(error.format_message().split())}; see {path} --help")
+        return 2
+    if os.environ.get("UNSAY_DEBUG"):
+        traceback.print_exception(error)
+    hint = "" if os.environ.get("UNSAY_DEBUG") else " (UNSAY_DEBUG=1 shows where)"
+    note(f"unsay: {type(error).__name__}: {one_line(error)}{hint}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""`unsay bundles`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unsay.commands.console import print_json
+from unsay.commands.photos import Json
+
+
+def bundles(as_json: Json = False) -> None:
+    """List the bundles that came with the package: what they can do, their size, licence and scores."""
+    from unsay.bundle import load_bundle, packaged_bundles
+
+    described = [_described(load_bundle(name).manifest) for name in packaged_bundles()]
+    if as_json:
+        print_json({"verb": "bundles", "bundles": described})
+        return
+    for one in described:
+        print(f"{one['name']} {one['version']}: {', '.join(one['verbs'])}; {one['megabytes']} MB; {one['licence']}")
+        for name, value in one["scores"].items():
+            print(f"  {name}: {value}")
+    if not described:
+        print("no bundle came with this package; give a folder with --bundle")
+
+
+def _described(manifest: dict[str, Any]) -> dict[str, Any]:
+    verbs = [verb for verb in ("segment", "inpaint") if verb in manifest]
+    return {
+        "name": manifest["name"],
+        "version": manifest.get("version"),
+        "verbs": verbs if len(verbs) < 2 else ["erase", *verbs],
+        "megabytes": round(sum(entry["bytes"] for entry in manifest["files"].values()) / 1e6, 1),
+        "licence": manifest.get("licence"),
+        "scores": manifest.get("scores", {}),
+    }

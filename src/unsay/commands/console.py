@@ -1,0 +1,91 @@
+"""What the commands share: reading pipes, printing results, progress on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from unsay.errors import BadInput, NotFound, UnsayError
+
+PIPE = "-"
+
+
+def source(argument: str) -> str | bytes:
+    """The photo that an argument names: a path, or for `-` the bytes of standard input."""
+    if argument != PIPE:
+        return argument
+    if sys.stdin.isatty():
+        raise BadInput("standard input is a terminal: pipe a photo in, or give its path instead of -")
+    return sys.stdin.buffer.read()
+
+
+def target(output: str | None, photo: str, *, as_json: bool) -> Any:
+    """Where the result goes: a path, None for the default beside the photo, or for `-` standard output.
+
+    A photo from a pipe goes to a pipe. Raises `BadInput` where standard output cannot take it.
+    """
+    if output is None and photo != PIPE:
+        return None
+    if output not in (None, PIPE):
+        return output
+    if as_json:
+        raise BadInput("--json and the photo cannot both go to standard output: give -o FILE")
+    if sys.stdout.isatty():
+        raise BadInput("a photo is not written to a terminal: give -o FILE, or pipe standard output on")
+    return sys.stdout.buffer
+
+
+@contextmanager
+def answering(as_json: bool, verb: str) -> Iterator[None]:
+    """With `--json`, an error of ours is one JSON object on standard output too, before it ends the command."""
+    try:
+        yield
+    except UnsayError as error:
+        if as_json:
+            found = {"scores": error.scores, "nearest": error.nearest} if isinstance(error, NotFound) else {}
+            print_json({"verb": verb, "output": None, "error": one_line(error), "status": error.exit_status, **found})
+        raise
+
+
+@contextmanager
+def working(text: str, *, quiet: bool = False) -> Iterator[None]:
+    """A moving sign of life on standard error while the block runs, if that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+def note(text: str) -> None:
+    """A line for the person, on standard error: standard output is for results."""
+    print(text, file=sys.stderr)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object, on one line of standard output."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message with its line breaks taken out."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def numbers(text: str | None, option: str, names: str) -> tuple[int, ...] | None:
+    """Whole numbers from an option such as `--box 10,20,300,200`; `names` is how the help writes it, `X,Y,W,H`."""
+    if text is None:
+        return None
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    wanted = len(names.split(","))
+    if len(values) != wanted:
+        raise BadInput(f"{option} {text!r} is not {names}: give {wanted} whole numbers with commas between them")
+    return values

@@ -1,0 +1,81 @@
+"""`unsay prepare`, `unsay train`, `unsay export`, `unsay pack`: the learning half, which needs the `[train]` extra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unsay.commands.console import working
+from unsay.errors import UnsayError
+
+EXTRA = {"torch", "pytorch_lightning", "lightning_fabric", "onnx", "onnxscript", "spacy", "yaml"}
+"""Top-level modules that only the `[train]` extra brings."""
+
+Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The run's configuration, a YAML file.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")]
+Minutes = Annotated[float | None, typer.Option("--minutes", metavar="N", help="Stop after so long, steps left or not.")]
+Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write.")]
+
+
+def scenes(
+    output: Folder,
+    cutouts: Annotated[list[Path], typer.Option("--cutouts", metavar="DIR", help="Cut-outs with alpha; repeatable.")],
+    backgrounds: Annotated[list[Path], typer.Option("--backgrounds", metavar="DIR", help="Photos; repeatable.")],
+    split: Annotated[str, typer.Option("--split", metavar="train|test|all", help="Which files may be used.")] = "test",
+    count: Annotated[int, typer.Option("--count", metavar="N", help="How many scenes.")] = 60,
+    size: Annotated[str, typer.Option("--size", metavar="W,H", help="Their size in pixels.")] = "768,576",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same scenes.")] = 0,
+) -> None:
+    """Compose scenes: cut-outs on photos, with exact masks, the true backgrounds and sentences."""
+    from unsay.commands.console import numbers
+
+    wanted = numbers(size, "--size", "W,H") or (768, 576)
+    with learning_half(), working(f"composing {count} scenes"):
+        from unsay.training.scenes import prepare_scenes
+
+        prepare_scenes(cutouts, backgrounds, output, split, count, size=(wanted[0], wanted[1]), seed=seed)
+    print(output)
+
+
+def segment(config: Config, resume: Resume = False, minutes: Minutes = None) -> None:
+    """Train the region head that links words and regions; prints the checkpoint's path."""
+    with learning_half():
+        from unsay.training.config import load_config
+        from unsay.training.segment import SegmentConfig, train_segment
+
+        print(train_segment(load_config(config, SegmentConfig), max_minutes=minutes, resume=resume))
+
+
+def inpaint(config: Config, resume: Resume = False, minutes: Minutes = None) -> None:
+    """Train the inpainting network; prints the checkpoint's path."""
+    with learning_half():
+        from unsay.training.config import load_config
+        from unsay.training.inpaint import InpaintConfig, train_inpaint
+
+        print(train_inpaint(load_config(config, InpaintConfig), max_minutes=minutes, resume=resume))
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of `unsay train`.")],
+    output: Folder,
+) -> None:
+    """Write a trained network as its half of a bundle: ONNX files and their entries in bundle.json."""
+    with learning_half(), working(f"exporting {checkpoint.name}"):
+        from unsay.training.export import export_checkpoint
+
+        print(export_checkpoint(checkpoint, output))
+
+
+@contextmanager
+def learning_half() -> Iterator[None]:
+    """Say how to install what is missing, instead of a traceback about a module."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in EXTRA:
+            raise UnsayError(f"this command needs {error.name}: pip install 'unsay[train]'") from error
+        raise

@@ -1,0 +1,152 @@
+"""`unsay erase`, `unsay segment`, `unsay inpaint`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from unsay.commands.console import answering, note, numbers, print_json, source, target, working
+from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
+from unsay.results import Report
+
+Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="The photo's path; - reads it from standard input.")]
+Words = Annotated[list[str], typer.Argument(metavar="WORD...", help="What to look for, one or more words.")]
+Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for a pipe.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the photo itself.")]
+Threshold = Annotated[
+    float | None, typer.Option("--threshold", metavar="T", help="Score from 0 to 1 from which a word counts as found.")
+]
+BoxOption = Annotated[
+    str | None, typer.Option("--box", metavar="X,Y,W,H", help="Only things whose centre lies in this box, in pixels.")
+]
+PointOption = Annotated[str | None, typer.Option("--point", metavar="X,Y", help="Only the thing at this pixel.")]
+BundleOption = Annotated[str, typer.Option("--bundle", metavar="NAME|DIR", help="The networks to use.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object about what was done.")]
+Limit = Annotated[float, typer.Option("--max-megapixels", metavar="N", help="Refuse photos with more pixels.")]
+
+
+def erase(
+    photo: Photo,
+    words: Words,
+    output: Output = None,
+    in_place: InPlace = False,
+    mask_out: Annotated[
+        str | None, typer.Option("--mask-out", metavar="FILE", help="Also write the filled area, white on black.")
+    ] = None,
+    grow: Annotated[
+        int | None, typer.Option("--grow", metavar="PX", help="Pixels to erase around the thing; default: by size.")
+    ] = None,
+    threshold: Threshold = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased, write nothing.")] = False,
+    bundle: BundleOption = "starter",
+    as_json: Json = False,
+    max_megapixels: Limit = MAX_MEGAPIXELS,
+) -> None:
+    """Erase what the words name, as if it had never been there."""
+    with answering(as_json, "erase"):
+        options = EraseOptions(_segment_options(threshold, box, point), InpaintOptions(grow=grow, feather=None))
+        where = None if dry_run else target(output, photo, as_json=as_json)
+        with working(f"erasing {', '.join(words)[:60]}", quiet=as_json):
+            from unsay import verbs
+
+            outcome = verbs.run_erase(
+                source(photo),
+                words,
+                options,
+                bundle=bundle,
+                output=where,
+                in_place=in_place,
+                mask_out=mask_out,
+                dry_run=dry_run,
+                max_megapixels=max_megapixels,
+            )
+    _tell(outcome.report, as_json)
+
+
+def segment(
+    photo: Photo,
+    words: Words,
+    output: Output = None,
+    kind: Annotated[
+        str, typer.Option("--format", metavar="overlay|labels|coco|labelme", help="What to write.")
+    ] = "overlay",
+    threshold: Threshold = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    bundle: BundleOption = "starter",
+    as_json: Json = False,
+    max_megapixels: Limit = MAX_MEGAPIXELS,
+) -> None:
+    """Show where the words are: a tinted picture, a label image, or COCO or labelme annotations."""
+    with answering(as_json, "segment"):
+        where = target(output, photo, as_json=as_json)
+        with working(f"looking for {', '.join(words)[:60]}", quiet=as_json):
+            from unsay import verbs
+
+            outcome = verbs.run_segment(
+                source(photo),
+                words,
+                _segment_options(threshold, box, point),
+                kind=kind,
+                bundle=bundle,
+                output=where,
+                max_megapixels=max_megapixels,
+            )
+    _tell(outcome.report, as_json)
+
+
+def inpaint(
+    photo: Photo,
+    mask: Annotated[
+        str, typer.Argument(metavar="MASK", help="A picture of the photo's size: white (non-zero) is filled.")
+    ],
+    output: Output = None,
+    in_place: InPlace = False,
+    grow: Annotated[int, typer.Option("--grow", metavar="PX", help="Pixels to fill around the mask.")] = 0,
+    bundle: BundleOption = "starter",
+    as_json: Json = False,
+    max_megapixels: Limit = MAX_MEGAPIXELS,
+) -> None:
+    """Fill the white area of a mask from what surrounds it."""
+    with answering(as_json, "inpaint"):
+        where = target(output, photo, as_json=as_json)
+        with working("filling", quiet=as_json):
+            from unsay import verbs
+
+            outcome = verbs.run_inpaint(
+                source(photo),
+                source(mask),
+                InpaintOptions(grow=grow, feather=None),
+                bundle=bundle,
+                output=where,
+                in_place=in_place,
+                max_megapixels=max_megapixels,
+            )
+    _tell(outcome.report, as_json)
+
+
+def _segment_options(threshold: float | None, box: str | None, point: str | None) -> SegmentOptions:
+    rectangle: Any = numbers(box, "--box", "X,Y,W,H")
+    pixel: Any = numbers(point, "--point", "X,Y")
+    return SegmentOptions(threshold=threshold, box=rectangle, point=pixel)
+
+
+def _tell(report: Report, as_json: bool) -> None:
+    """The result for a script, or for a person: the written file on standard output, the rest on standard error."""
+    details = report.details
+    if as_json:
+        print_json({"verb": report.verb, "output": report.output, **details})
+        return
+    scores = details.get("scores", {})
+    if found := details.get("found"):
+        note(f"found: {', '.join(f'{word} ({scores[word]:.2f})' for word in found)}")
+    if missing := details.get("not_found"):
+        note(f"not found: {', '.join(f'{word} ({scores[word]:.2f})' for word in missing)}")
+    if "hole_share" in details:
+        done = "would fill" if details.get("dry_run") else "filled"
+        note(f"{done} {details['hole_share']:.1%} of the photo in {details['seconds']:.1f} s")
+    if report.output not in (None, "-"):
+        print(report.output)

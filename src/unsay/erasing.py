@@ -1,0 +1,57 @@
+"""Words -> patches: find what the words name, make one hole of it, fill the hole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unsay.bundle import Bundle
+from unsay.errors import NotFound
+from unsay.inpainting import fill_hole, grow_mask, settled
+from unsay.options import EraseOptions
+from unsay.results import Mask, Patch, Pixels, Segmentation
+from unsay.segmentation import segment_pixels
+
+EVERYTHING = EraseOptions()
+"""Every region of each word, the rim chosen from the size."""
+SHOWN = 8
+"""Words listed in a message; the whole list is in `NotFound.scores`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Erased:
+    """What is to be laid over the photo, and why. `hole` [H, W] bool: the grown hole, outside which nothing changes."""
+
+    patches: list[Patch]
+    hole: Mask
+    segmentation: Segmentation
+
+
+def erase_pixels(
+    rgb: Pixels, words: Sequence[str], bundle: Bundle, options: EraseOptions = EVERYTHING, *, dry_run: bool = False
+) -> Erased:
+    """Erase the things that `words` name from `rgb` [H, W, 3] uint8.
+
+    Words that are not found are left out and listed in the segmentation. With `dry_run` the hole is found, not filled.
+    Raises `NotFound` if none was found, `BadInput` for words or options that cannot be used, or a hole that leaves
+    nothing to fill from.
+    """
+    segmentation = segment_pixels(rgb, words, bundle, options.segment)
+    if not segmentation.found:
+        raise NotFound(_nothing(segmentation), dict(segmentation.scores), list(segmentation.nearest))
+    inpaint = settled(options.inpaint, rgb.shape)
+    hole = grow_mask(np.asarray(segmentation.labels > 0), inpaint.grow or 0)
+    patches = [] if dry_run else fill_hole(rgb, hole, bundle, replace(inpaint, grow=0))
+    return Erased(patches, hole, segmentation)
+
+
+def _nothing(segmentation: Segmentation) -> str:
+    """One line: what was looked for, how near it came, what is there instead."""
+    ranked = sorted(segmentation.scores.items(), key=lambda pair: -pair[1])
+    shown = ", ".join(f"{word} ({score:.2f})" for word, score in ranked[:SHOWN])
+    more = f" and {len(ranked) - SHOWN} more" if len(ranked) > SHOWN else ""
+    there = ", ".join(segmentation.nearest[:SHOWN])
+    advice = f"the photo seems to show: {there}" if there else "try another word"
+    return f"not found: {shown}{more}; {advice}; a lower threshold finds more"
