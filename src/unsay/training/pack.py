@@ -261,14 +261,11 @@ def _small(path: Path) -> bytes:
 
 def _deal(groups: list[list[Sample]], budget: int) -> list[list[Sample]]:
     """Every source dealt over as few shards as fit into `budget` bytes each; sources stay in their order."""
-    total = sum(s.bytes for group in groups for s in group)
+    ordered = [s for group in groups for s in sorted(group, key=lambda s: hashlib.sha256(s.name.encode()).digest())]
+    total = sum(s.bytes for s in ordered)
     count = max(1, math.ceil(total / budget))
     while True:
-        shards: list[list[Sample]] = [[] for _ in range(count)]
-        for group in groups:
-            shuffled = sorted(group, key=lambda s: hashlib.sha256(s.name.encode()).digest())
-            for i, sample in enumerate(shuffled):
-                shards[i % count].append(sample)
+        shards = [ordered[i::count] for i in range(count)]
         if all(sum(s.bytes for s in shard) <= budget for shard in shards):
             return [shard for shard in shards if shard]
         count += 1
