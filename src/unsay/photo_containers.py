@@ -1,0 +1,285 @@
+"""The blocks around the coded pixels: what a file holds beside them, and the same put around newly coded pixels.
+
+Only blocks that are known to hold no picture are carried over; the others (multi-picture and gain map extensions,
+content credentials, editors' private layers) may still show what was erased.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from unsay.photo_metadata import (
+    EXIF_PREFIX,
+    PHOTOSHOP_PREFIX,
+    Metadata,
+    clean_exif,
+    clean_iptc,
+    clean_photoshop,
+    clean_xmp,
+)
+
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+ICC_PREFIX = b"ICC_PROFILE\0"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PLAIN_JFIF = b"JFIF\0\x01\x02\0\0\x01\0\x01\0\0"
+_SEGMENT_BYTES = 65533
+_PNG_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"oFFs", b"tIME", b"eXIf")
+_MAX_TEXT = 1 << 26
+
+Segment = tuple[int, bytes]
+Chunk = tuple[bytes, bytes]
+
+
+@dataclass
+class JpegCoding:
+    """How a JPEG was coded: quantisation tables (zigzag order), (horizontal, vertical) sampling, scans, restarts."""
+
+    tables: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    sampling: list[tuple[int, int]] = field(default_factory=list)
+    progressive: bool = False
+
+
+# --- JPEG (ITU-T T.81, annex B) ---------------------------------------------------------------------------------
+
+
+def jpeg_segments(data: bytes) -> Iterator[Segment]:
+    """The marker segments before the first scan, each (marker, payload)."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == 0xDA:
+            return
+        size = int.from_bytes(data[at + 2 : at + 4], "big")
+        yield marker, data[at + 4 : at + 2 + size]
+        at += 2 + size
+
+
+def jpeg_coding(data: bytes) -> JpegCoding:
+    """How the JPEG was coded."""
+    coding = JpegCoding()
+    for marker, payload in jpeg_segments(data):
+        if marker == 0xDB:
+            coding.tables.update(_quantisation(payload))
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            coding.progressive = marker == 0xC2
+            coding.sampling = [(v >> 4, v & 15) for v in payload[7::3]]
+    return coding
+
+
+def kept_jpeg_segments(data: bytes, orientation: int) -> list[Segment]:
+    """The segments of a JPEG that an edited copy carries: density, EXIF, XMP, ICC, IPTC and comments."""
+    kept: list[Segment] = []
+    photoshop = b""
+    seen: set[bytes] = set()
+    for marker, payload in jpeg_segments(data):
+        if marker == 0xED and payload.startswith(PHOTOSHOP_PREFIX):
+            photoshop += payload[len(PHOTOSHOP_PREFIX) :]
+            continue
+        cleaned = _clean_segment(marker, payload, orientation)
+        prefix = payload[:5] if marker in (0xE0, 0xE1) else None
+        if cleaned is not None and prefix not in seen:
+            kept.append((marker, cleaned))
+            seen.update([prefix] if prefix else [])
+    return kept + _photoshop_segments(clean_photoshop(photoshop))
+
+
+def jpeg_metadata_segments(metadata: Metadata) -> list[Segment]:
+    """The segments that hold `metadata` in a JPEG made from a photo of another format."""
+    segments: list[Segment] = [] if metadata.exif else [(0xE0, _PLAIN_JFIF)]
+    if metadata.exif:
+        segments.append((0xE1, EXIF_PREFIX + metadata.exif))
+    if metadata.xmp:
+        segments.append((0xE1, XMP_PREFIX + metadata.xmp))
+    if metadata.icc:
+        parts = _pieces(metadata.icc, _SEGMENT_BYTES - len(ICC_PREFIX) - 2)
+        segments += [(0xE2, ICC_PREFIX + bytes([i + 1, len(parts)]) + part) for i, part in enumerate(parts)]
+    segments += _photoshop_segments(metadata.photoshop or b"")
+    return [(marker, payload) for marker, payload in segments if len(payload) <= _SEGMENT_BYTES]
+
+
+def write_jpeg(encoded: bytes, segments: Iterable[Segment]) -> bytes:
+    """A JPEG with the coded pixels of `encoded` and the given segments in place of its own blocks."""
+    out = bytearray(b"\xff\xd8")
+    coding_at = 2
+    for marker, payload in segments:
+        out += struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+    for marker, payload in jpeg_segments(encoded):
+        size = len(payload) + 4
+        if not (0xE0 <= marker <= 0xED or marker in (0xEF, 0xFE)):
+            out += encoded[coding_at : coding_at + size]
+        coding_at += size
+    return bytes(out + encoded[coding_at:])
+
+
+def _quantisation(payload: bytes) -> dict[int, tuple[int, ...]]:
+    tables, at = {}, 0
+    while at < len(payload):
+        wide, number = payload[at] >> 4, payload[at] & 15
+        size = 128 if wide else 64
+        values = payload[at + 1 : at + 1 + size]
+        if len(values) == size:
+            tables[number] = struct.unpack(">64H" if wide else ">64B", values)
+        at += 1 + size
+    return tables
+
+
+def _clean_segment(marker: int, payload: bytes, orientation: int) -> bytes | None:
+    if marker == 0xE0 and payload.startswith(b"JFIF\0") and len(payload) >= 14:
+        return payload[:12] + b"\0\0"  # the header may hold a thumbnail of its own
+    if marker == 0xE1 and payload.startswith(EXIF_PREFIX):
+        return clean_exif(payload, orientation)
+    if marker == 0xE1 and payload.startswith(XMP_PREFIX):
+        cleaned = clean_xmp(payload[len(XMP_PREFIX) :])
+        return None if cleaned is None else XMP_PREFIX + cleaned
+    if (marker == 0xE2 and payload.startswith(ICC_PREFIX)) or marker == 0xFE:
+        return payload
+    return None
+
+
+def _photoshop_segments(resources: bytes) -> list[Segment]:
+    parts = _pieces(resources, _SEGMENT_BYTES - len(PHOTOSHOP_PREFIX))
+    return [(0xED, PHOTOSHOP_PREFIX + part) for part in parts]
+
+
+def _pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+# --- PNG (third edition) ----------------------------------------------------------------------------------------
+
+
+def png_chunks(data: bytes) -> Iterator[Chunk]:
+    """The chunks of a PNG, each (type, data), up to and with IEND; it ends early where the file is cut short."""
+    at = len(PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        if at + 12 + size > len(data):
+            return
+        yield kind, data[at + 8 : at + 8 + size]
+        if kind == b"IEND":
+            return
+        at += 12 + size
+
+
+def kept_png_chunks(data: bytes, orientation: int) -> list[Chunk]:
+    """The chunks of a PNG that an edited copy carries: colour, density, time, EXIF and texts."""
+    kept: list[Chunk] = []
+    for kind, payload in png_chunks(data):
+        if kind == b"eXIf":
+            exif = clean_exif(payload, orientation)
+            kept += [(kind, exif)] if exif else []
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            text = _clean_text(kind, payload)
+            kept += [(kind, text)] if text else []
+        elif kind in _PNG_KEPT:
+            kept.append((kind, payload))
+    return kept
+
+
+def png_metadata_chunks(metadata: Metadata) -> list[Chunk]:
+    """The chunks that hold `metadata` in a PNG made from a photo of another format."""
+    chunks: list[Chunk] = []
+    if metadata.icc:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
+    if metadata.exif:
+        chunks.append((b"eXIf", metadata.exif))
+    if metadata.xmp:
+        chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp))
+    return chunks
+
+
+def write_png(encoded: bytes, chunks: Iterable[Chunk]) -> bytes:
+    """A PNG with the coded pixels of `encoded` and the given chunks in place of its own blocks."""
+    out = [PNG_SIGNATURE]
+    for kind, payload in png_chunks(encoded):
+        if kind in (b"IHDR", b"IDAT", b"IEND"):
+            out.append(_png_chunk(kind, payload))
+        if kind == b"IHDR":
+            out += [_png_chunk(*chunk) for chunk in chunks]
+    return b"".join(out)
+
+
+def _png_chunk(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(payload, zlib.crc32(kind)))
+
+
+def _clean_text(kind: bytes, payload: bytes) -> bytes | None:
+    keyword, _, rest = payload.partition(b"\0")
+    if keyword == b"XML:com.adobe.xmp" and kind == b"iTXt" and len(rest) >= 2:
+        language, translated, text = [*rest[2:].split(b"\0", 2), b"", b""][:3]
+        xmp = clean_xmp(_inflate(text) if rest[0] else text)
+        return None if xmp is None else b"\0".join([keyword, b"\0", language, translated, xmp])
+    if keyword.startswith(b"Raw profile type "):
+        return None if keyword.endswith(b" icc") else _clean_raw_profile(keyword, kind, rest)
+    return payload
+
+
+def _clean_raw_profile(keyword: bytes, kind: bytes, rest: bytes) -> bytes | None:
+    """ImageMagick's way to keep EXIF, IPTC and XMP in a text chunk: name, length and hexadecimal digits."""
+    text = _inflate(rest[1:]) if kind == b"zTXt" else rest
+    try:
+        name, _, digits = text.strip().split(b"\n", 2)
+        block = bytes.fromhex(digits.decode("ascii"))
+    except ValueError:
+        return None
+    cleaned = _clean_any(block)
+    if cleaned is None or kind == b"iTXt":
+        return None
+    text = b"\n" + name + b"\n%8d\n" % len(cleaned) + cleaned.hex().encode() + b"\n"
+    return keyword + b"\0" + (b"\0" + zlib.compress(text) if kind == b"zTXt" else text)
+
+
+def _clean_any(block: bytes) -> bytes | None:
+    if block.startswith(EXIF_PREFIX):
+        return clean_exif(block)
+    if block.startswith(XMP_PREFIX):
+        xmp = clean_xmp(block[len(XMP_PREFIX) :])
+        return None if xmp is None else XMP_PREFIX + xmp
+    if block.startswith(b"8BIM"):
+        return clean_photoshop(block)
+    return clean_iptc(block) if block.startswith(b"\x1c") else None
+
+
+def _inflate(data: bytes) -> bytes:
+    """What `data` decompresses to; nothing if it is damaged or unreasonably large."""
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(data, _MAX_TEXT)
+    except zlib.error:
+        return b""
+    return text if unpacker.eof else b""
+
+
+# --- WebP (RFC 9649) --------------------------------------------------------------------------------------------
+
+
+def webp_chunks(data: bytes) -> Iterator[Chunk]:
+    """The chunks of a WebP file, each (type, data)."""
+    at = 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield data[at : at + 4], data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+
+
+def write_webp(encoded: bytes, size: tuple[int, int], alpha: bool, metadata: Metadata) -> bytes:
+    """A WebP with the coded pixels of `encoded` (width and height in `size`) and the given metadata."""
+    before = [(b"ICCP", metadata.icc)] if metadata.icc else []
+    after = [(b"EXIF", metadata.exif)] if metadata.exif else []
+    after += [(b"XMP ", metadata.xmp)] if metadata.xmp else []
+    if not before and not after:
+        return encoded
+    flags = 0x20 * bool(metadata.icc) + 0x10 * alpha + 0x08 * bool(metadata.exif) + 0x04 * bool(metadata.xmp)
+    canvas = (size[0] - 1).to_bytes(3, "little") + (size[1] - 1).to_bytes(3, "little")
+    pixels = [chunk for chunk in webp_chunks(encoded) if chunk[0] in (b"ALPH", b"VP8 ", b"VP8L")]
+    body = b"WEBP"
+    for kind, payload in [(b"VP8X", bytes([flags, 0, 0, 0]) + canvas), *before, *pixels, *after]:
+        body += kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) % 2)
+    return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -1,0 +1,232 @@
+"""What travels with the pixels, without the pictures in it: EXIF, XMP, Photoshop and IPTC blocks.
+
+A thumbnail or preview still shows what was erased, so every block that is written goes through here first.
+EXIF is edited in place: maker notes hold offsets that a rewritten block would break.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from unsay import photo_ifd as ifd
+
+EXIF_PREFIX = b"Exif\0\0"
+PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
+
+_THUMBNAIL_RESOURCES = (1033, 1036)
+_RANGES = ((513, 514), (273, 279), (324, 325))  # offsets and lengths of a directory's JPEG, strips and tiles
+# Some cameras alter the first byte of the preview in their maker note, so it is not looked at.
+_JPEG_START = re.compile(rb"(?s:.)\xd8\xff[\xc0\xc4\xdb\xe0\xe1\xee\xfe]")
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_BASE64_PICTURE = re.compile(
+    rb"(?:/9j/|iVBORw0KGgo|UklGR|SUkqA|TU0AK|AAAA..Z0eX)[A-Za-z0-9+/]{40,}(?:[A-Za-z0-9+/=\s]|&#x?\w+;)*"
+)
+_XMP_ELEMENTS = (rb"(?:\w+:)?Thumbnails", rb"Container:Directory", rb"hdrgm:\w+")
+_XMP_ATTRIBUTES = re.compile(
+    rb"\s(?:hdrgm:\w+|GCamera:(?:MotionPhoto|MicroVideo)\w*|xmpNote:HasExtendedXMP)\s*=\s*(?:\"[^\"]*\"|'[^']*')"
+)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The blocks of a photo, already without pictures: EXIF without prefix, ICC profile, XMP, Photoshop resources."""
+
+    exif: bytes | None = None
+    icc: bytes | None = None
+    xmp: bytes | None = None
+    photoshop: bytes | None = None
+
+
+def clean_exif(exif: bytes, orientation: int = 1) -> bytes | None:
+    """An EXIF block (with or without the `Exif` prefix, kept as it was) without thumbnails and previews.
+
+    A block that cannot be read is replaced by one that holds `orientation` alone, or by None where that is 1.
+    """
+    prefix = EXIF_PREFIX if exif.startswith(EXIF_PREFIX) else b""
+    block = bytearray(exif[len(prefix) :])
+    try:
+        layout = ifd.read_layout(block)
+        blanked = _cut_directories(block, layout) + _blank_jpegs(block)
+        _trim(block, blanked)
+        ifd.read_directory(block, layout.first, layout)
+    except ValueError:
+        return None if orientation == 1 else prefix + ifd.write_exif([ifd.short(ifd.ORIENTATION, orientation)])
+    return prefix + _BASE64_PICTURE.sub(lambda found: b" " * len(found[0]), bytes(block))
+
+
+def blank_pictures(block: bytes) -> bytes:
+    """The same bytes, every JPEG stream in them blanked."""
+    copy = bytearray(block)
+    _blank_jpegs(copy)
+    return bytes(copy)
+
+
+def upright_exif(exif: bytes) -> bytes:
+    """The same EXIF block, its orientation tag (if any) set to 1: for pixels that were turned upright."""
+    prefix = EXIF_PREFIX if exif.startswith(EXIF_PREFIX) else b""
+    block = bytearray(exif[len(prefix) :])
+    layout = ifd.read_layout(block)
+    slot = ifd.find(ifd.read_directory(block, layout.first, layout), ifd.ORIENTATION)
+    if slot is not None and slot.kind == 3:
+        struct.pack_into(layout.order + "H", block, slot.value_at, 1)
+    return prefix + bytes(block)
+
+
+def clean_xmp(xmp: bytes) -> bytes | None:
+    """An XMP packet without thumbnails, depth pictures and gain map directories; None if it cannot be read."""
+    if b"\0" in xmp.rstrip(b"\0"):
+        return None
+    cleaned: bytes | None = xmp
+    for name in _XMP_ELEMENTS:
+        cleaned = None if cleaned is None else _without_element(cleaned, name)
+    return None if cleaned is None else _BASE64_PICTURE.sub(b"", _XMP_ATTRIBUTES.sub(b"", cleaned))
+
+
+def clean_photoshop(resources: bytes) -> bytes:
+    """A run of Photoshop image resources without thumbnails, and those that hold other blocks cleaned in turn."""
+    kept = bytearray()
+    for number, name, value in _resources(resources):
+        cleaned = _clean_resource(number, value)
+        if cleaned is not None:
+            kept += b"8BIM" + struct.pack(">H", number) + name + struct.pack(">I", len(cleaned))
+            kept += cleaned + b"\0" * (len(cleaned) % 2)
+    return bytes(kept)
+
+
+def clean_iptc(iptc: bytes) -> bytes:
+    """A run of IPTC data sets without the preview (2:200 to 2:202) and the object itself (records 7 to 9)."""
+    kept, at = bytearray(), 0
+    while at + 5 <= len(iptc) and iptc[at] == 0x1C:
+        record, number = iptc[at + 1], iptc[at + 2]
+        size, start = int.from_bytes(iptc[at + 3 : at + 5], "big"), at + 5
+        if size & 0x8000:
+            width = size & 0x7FFF
+            size, start = int.from_bytes(iptc[start : start + width], "big"), start + width
+        if start + size > len(iptc):
+            break
+        if record < 7 and not (record == 2 and 200 <= number <= 202):
+            kept += iptc[at : start + size]
+        at = start + size
+    return bytes(kept)
+
+
+def jpeg_end(data: bytes | bytearray, start: int) -> int:
+    """Where the JPEG stream that begins at `start` ends; the end of `data` for one that is broken."""
+    at = start + 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xD9:
+            return at + 2
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if marker == 0xDA:
+                found = _SCAN_END.search(data, at)
+                at = found.start() if found else len(data)
+    end = data.find(b"\xff\xd9", start)
+    return end + 2 if end >= 0 else len(data)
+
+
+def _cut_directories(block: bytearray, layout: ifd.Layout) -> list[tuple[int, int]]:
+    """Blank every directory but the first and its own, with the pictures that they point to."""
+    first = ifd.read_directory(block, layout.first, layout)
+    blanked: list[tuple[int, int]] = []
+    starts = [first.next]
+    while (slot := ifd.find(first, ifd.SUB_IFDS)) is not None:
+        starts += ifd.integers(block, slot, layout)
+        _remove_slot(block, first, slot, layout)
+        first = ifd.read_directory(block, layout.first, layout)
+    for start in starts:
+        for directory in _readable(block, layout, start):
+            if directory.at != layout.first:
+                blanked += _picture_ranges(block, directory, layout)
+                blanked.append((directory.at, directory.next_at + (8 if layout.big else 4)))
+    struct.pack_into(layout.order + ("Q" if layout.big else "I"), block, first.next_at, 0)
+    for begin, end in blanked:
+        block[begin:end] = bytes(end - begin)
+    return blanked
+
+
+def _readable(block: bytearray, layout: ifd.Layout, start: int) -> Iterator[ifd.Directory]:
+    try:
+        yield from ifd.directories(block, layout, start)
+    except ValueError:  # a pointer to nowhere: nothing there to blank, and the pointer itself goes
+        return
+
+
+def _remove_slot(block: bytearray, directory: ifd.Directory, slot: ifd.Slot, layout: ifd.Layout) -> None:
+    width, code = (20, "Q") if layout.big else (12, "H")
+    count = struct.unpack_from(layout.order + code, block, directory.at)[0]
+    struct.pack_into(layout.order + code, block, directory.at, count - 1)
+    end = directory.next_at + (8 if layout.big else 4)
+    block[slot.at : end] = block[slot.at + width : end] + bytes(width)
+
+
+def _picture_ranges(block: bytearray, directory: ifd.Directory, layout: ifd.Layout) -> list[tuple[int, int]]:
+    ranges = []
+    for offset_tag, length_tag in _RANGES:
+        offsets, lengths = ifd.find(directory, offset_tag), ifd.find(directory, length_tag)
+        if offsets is not None and lengths is not None:
+            pairs = zip(ifd.integers(block, offsets, layout), ifd.integers(block, lengths, layout), strict=False)
+            ranges += [(at, min(at + size, len(block))) for at, size in pairs if 8 <= at < len(block)]
+    return ranges
+
+
+def _blank_jpegs(block: bytearray) -> list[tuple[int, int]]:
+    blanked, end = [], 0
+    while (found := _JPEG_START.search(block, end)) is not None:
+        end = max(jpeg_end(block, found.start()), found.end())
+        block[found.start() : end] = bytes(end - found.start())
+        blanked.append((found.start(), end))
+    return blanked
+
+
+def _trim(block: bytearray, blanked: list[tuple[int, int]]) -> None:
+    """Cut what was blanked at the end of the block off."""
+    for begin, end in sorted(blanked, reverse=True):
+        if end >= len(block):
+            del block[begin:]
+
+
+def _without_element(xmp: bytes, name: bytes) -> bytes | None:
+    """The packet without the elements called `name` (a pattern); None where one has no end."""
+    opening, closing = re.compile(rb"<" + name + rb"\b[^<>]*>"), re.compile(rb"</" + name + rb"\s*>")
+    kept, at = [], 0
+    while (found := opening.search(xmp, at)) is not None:
+        kept.append(xmp[at : found.start()])
+        last = found if found[0].endswith(b"/>") else closing.search(xmp, found.end())
+        if last is None:
+            return None
+        at = last.end()
+    return b"".join([*kept, xmp[at:]])
+
+
+def _resources(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    at = 0
+    while at + 12 <= len(data) and data[at : at + 4] == b"8BIM":
+        number = int.from_bytes(data[at + 4 : at + 6], "big")
+        name_end = at + 6 + (data[at + 6] + 2) // 2 * 2
+        size = int.from_bytes(data[name_end : name_end + 4], "big")
+        start = name_end + 4
+        if start + size > len(data):
+            return
+        yield number, data[at + 6 : name_end], data[start : start + size]
+        at = start + size + size % 2
+
+
+def _clean_resource(number: int, value: bytes) -> bytes | None:
+    if number in _THUMBNAIL_RESOURCES:
+        return None
+    if number == 1028:
+        return clean_iptc(value)
+    if number in (1058, 1059):
+        return clean_exif(value)
+    if number == 1060:
+        return clean_xmp(value)
+    return None if _JPEG_START.search(value) else value

@@ -1,0 +1,81 @@
+"""A photo's samples as its file holds them, and the one place where libvips is set up."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyvips
+
+Samples = npt.NDArray[Any]
+"""[H, W, bands] uint8 or uint16: colours first, then alpha and other channels; stored orientation."""
+T = TypeVar("T", bound=np.generic)
+
+_MAX_THREADS = 4
+_INTERPRETATIONS = {1: ("b-w", "grey16"), 3: ("srgb", "rgb16"), 4: ("cmyk", "cmyk")}
+
+# Results are never asked for twice, and a cached operation would keep its whole photo in memory.
+pyvips.cache_set_max(0)
+if "VIPS_CONCURRENCY" not in os.environ:
+    pyvips.vips_lib.vips_concurrency_set(min(_MAX_THREADS, os.cpu_count() or 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Native:
+    """The samples of a photo. `colours`: 1 grey, 3 RGB, 4 CMYK; `bits` per sample in the file; `icc` its profile.
+
+    `orientation` 1..8 as in EXIF: how the stored samples must be turned to be looked at. 16-bit samples use the
+    whole range of uint16, also where the file has 10 or 12 bits.
+    """
+
+    pixels: Samples
+    colours: int
+    orientation: int = 1
+    icc: bytes | None = None
+    bits: int = 8
+
+    @property
+    def alpha(self) -> bool:
+        """Whether there are channels beyond the colours."""
+        return int(self.pixels.shape[2]) > self.colours
+
+
+def displayed(stored: npt.NDArray[T], orientation: int) -> npt.NDArray[T]:
+    """A view of the stored [H, W, ...] array as it is looked at: what is written to the view is written to it."""
+    if orientation >= 5:
+        stored = stored.swapaxes(0, 1)
+    flip_rows = orientation in (3, 4, 7, 8)
+    flip_columns = orientation in (2, 3, 6, 7)
+    return stored[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def as_vips(pixels: Samples, colours: int, icc: bytes | None = None) -> Any:
+    """A libvips image over the samples, which are not copied and must not change while it is in use."""
+    height, width, bands = pixels.shape
+    data = np.ascontiguousarray(pixels)
+    wide = data.dtype == np.uint16
+    image = pyvips.Image.new_from_memory(data, width, height, bands, "ushort" if wide else "uchar")
+    image = image.copy(interpretation=_INTERPRETATIONS[colours][wide])
+    if icc is not None:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    return image
+
+
+def from_vips(image: Any) -> Samples:
+    """The samples [H, W, bands] of a libvips image, computed now; read-only. Raises `pyvips.Error`."""
+    dtype = {"uchar": np.uint8, "ushort": np.uint16}[image.format]
+    data = image.write_to_memory()
+    pixels: Samples = np.frombuffer(data, dtype).reshape(image.height, image.width, image.bands)
+    pixels.flags.writeable = False
+    return pixels
+
+
+def narrow(pixels: Samples) -> Samples:
+    """The samples as uint8: of wider ones the upper half, so that widening by 257 and narrowing gives them back."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    upper = np.empty(pixels.shape, np.uint8)
+    return np.right_shift(pixels, 8, out=upper, casting="unsafe")

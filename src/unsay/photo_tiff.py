@@ -1,0 +1,106 @@
+"""What a TIFF file holds beside its pixels, and the same put beside newly coded pixels (TIFF 6.0)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+from unsay import photo_ifd as ifd
+from unsay.photo_metadata import (
+    Metadata,
+    blank_pictures,
+    clean_iptc,
+    clean_photoshop,
+    clean_xmp,
+)
+
+COMPRESSION = 259
+PREDICTOR = 317
+_SUBFILE = 254
+_EXTRA_SAMPLES = 338
+_XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
+_MAKER_NOTE = 37500
+_DNG_VERSION = 50706
+_TEXTS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096))
+_NUMBERS = (ifd.ORIENTATION, 282, 283, 286, 287, 296, 301, 318, 319, _EXTRA_SAMPLES)
+_PLACES = (33550, 33922, 34264, 34735, 34736, 34737)  # GeoTIFF
+_KEPT = frozenset((*_TEXTS, *_NUMBERS, *_PLACES, _XMP, _IPTC, _PHOTOSHOP, _ICC, ifd.EXIF_IFD, ifd.GPS_IFD))
+_IN_EXIF = frozenset((*_TEXTS, ifd.ORIENTATION, 282, 283, 296, 301, 318, 319, ifd.EXIF_IFD, ifd.GPS_IFD))
+
+
+def tiff_pages(data: bytes) -> int:
+    """How many full pictures the file holds: thumbnails, other reduced copies and masks do not count.
+
+    0 means a camera's raw file, whose first picture is a preview. Raises ValueError for a damaged directory.
+    """
+    layout = ifd.read_layout(data)
+    pages = 0
+    for number, directory in enumerate(ifd.directories(data, layout)):
+        if number == 0 and ifd.find(directory, _DNG_VERSION) is not None:
+            return 0
+        reduced = bool(_integer(data, directory, _SUBFILE, layout) & 5)
+        if reduced and number == 0:
+            return 0
+        pages += not reduced
+    return pages
+
+
+def tiff_number(data: bytes, tag: int) -> int:
+    """A whole number of the file's first directory, such as its compression; 0 if it has none."""
+    layout = ifd.read_layout(data)
+    return _integer(data, ifd.read_directory(data, layout.first, layout), tag, layout)
+
+
+def kept_tiff_tags(data: bytes) -> list[ifd.Tag]:
+    """The tags of a TIFF file that an edited copy carries, without pictures in them.
+
+    Layers and private tags stay behind: they may still show what was erased.
+    """
+    layout = ifd.read_layout(data)
+    tags = [_clean_tag(tag) for tag in ifd.read_tags(data, layout.first, layout) if tag.tag in _KEPT]
+    return [tag for tag in tags if tag.value or tag.children]
+
+
+def exif_from_tiff(tags: list[ifd.Tag]) -> bytes | None:
+    """The EXIF block that holds what these TIFF tags say about the picture; None if they say nothing."""
+    kept = [tag for tag in tags if tag.tag in _IN_EXIF]
+    return ifd.write_exif(kept) if kept else None
+
+
+def tiff_metadata_tags(metadata: Metadata) -> list[ifd.Tag]:
+    """The tags that hold `metadata` in a TIFF made from a photo of another format."""
+    tags: list[ifd.Tag] = []
+    if metadata.exif:
+        layout = ifd.read_layout(metadata.exif)
+        tags += [tag for tag in ifd.read_tags(metadata.exif, layout.first, layout) if tag.tag in _IN_EXIF]
+    blocks = ((_XMP, 1, metadata.xmp), (_PHOTOSHOP, 1, metadata.photoshop), (_ICC, 7, metadata.icc))
+    return tags + [ifd.Tag(number, kind, value) for number, kind, value in blocks if value]
+
+
+def write_tiff(encoded: bytes, tags: list[ifd.Tag]) -> bytes:
+    """A TIFF with the coded pixels of `encoded` (little-endian) and the given tags added to its directory."""
+    layout = ifd.read_layout(encoded)
+    own = ifd.read_tags(encoded, layout.first, layout)
+    names = {tag.tag for tag in own}
+    added = [tag for tag in tags if tag.tag != _EXTRA_SAMPLES or tag.tag in names]
+    body = encoded + b"\0" * (len(encoded) % 2)
+    directory = ifd.write_directory([*own, *added], len(body))
+    return body[:4] + struct.pack("<I", len(body)) + body[8:] + directory
+
+
+def _integer(data: bytes, directory: ifd.Directory, tag: int, layout: ifd.Layout) -> int:
+    slot = ifd.find(directory, tag)
+    values = ifd.integers(data, slot, layout) if slot is not None else ()
+    return values[0] if values else 0
+
+
+def _clean_tag(tag: ifd.Tag) -> ifd.Tag:
+    if tag.children:
+        return replace(tag, children=tuple(_clean_tag(child) for child in tag.children))
+    if tag.tag == _MAKER_NOTE:
+        return replace(tag, value=blank_pictures(tag.value))
+    cleaners = {_XMP: clean_xmp, _PHOTOSHOP: clean_photoshop, _IPTC: clean_iptc}
+    if tag.tag not in cleaners:
+        return tag
+    value = cleaners[tag.tag](tag.value) or b""
+    return ifd.Tag(tag.tag, 7 if tag.tag == _IPTC else 1, value)

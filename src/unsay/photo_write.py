@@ -1,0 +1,286 @@
+"""Writing a photo: its samples coded in a format, its metadata put around them, the file replaced in one step."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+
+from unsay import photo_containers as containers
+from unsay import photo_tiff as tiff
+from unsay.errors import BadInput, UnsayError
+from unsay.photo_colour import ColourSpace
+from unsay.photo_metadata import EXIF_PREFIX, PHOTOSHOP_PREFIX, Metadata, clean_exif, clean_photoshop, clean_xmp
+from unsay.photo_metadata import upright_exif as turn_exif
+from unsay.photo_native import Native, as_vips, displayed, narrow
+from unsay.photo_read import PhotoFile, load_header, shown
+
+SUFFIXES = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".png": "png",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".avif": "avif",
+}
+_LONGEST_SIDE = {"jpeg": 65535, "webp": 16383, "avif": 16384}
+_COLOURS = {"jpeg": (1, 3, 4), "png": (1, 3), "webp": (3,), "tiff": (1, 3, 4), "avif": (3,)}
+_LOSSY_QUALITY = 90
+_NEW_JPEG_QUALITY = 92
+_TIFF_COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32773: "packbits", 32946: "deflate"}
+_KEEP_EXIF_XMP_ICC = 1 | 2 | 8
+
+# The tables of ITU-T T.81 annex K, in zigzag order, that libjpeg scales by its quality.
+_LUMA = (
+    *(16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40, 26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51),
+    *(61, 60, 57, 51, 56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87, 95, 98, 103, 104, 103, 62, 77),
+    *(113, 121, 112, 100, 120, 92, 101, 103, 99),
+)
+_CHROMA = (17, 18, 18, 24, 21, 24, 47, 26, 26, 47, 99, 66, 56, 66, *(99,) * 50)
+
+
+def format_of(suffix: str) -> str:
+    """The format that a file name's suffix stands for. Raises `BadInput` for one that Unsay does not write."""
+    name = SUFFIXES.get(suffix.lower())
+    if name is None:
+        raise BadInput(f"Unsay cannot write {suffix!r} files: give a name that ends in {', '.join(SUFFIXES)}")
+    return name
+
+
+def encode_photo(native: Native, target: str, file: PhotoFile | None) -> bytes:
+    """The samples coded as `target`, with the metadata of `file` less every picture in it.
+
+    Same format: stored orientation, depth, profile, compression and every harmless block are the file's own.
+    Another format: turned upright, and brought to what that format can hold. Raises `BadInput` if it cannot.
+    """
+    same = file is not None and file.format == target
+    metadata = _metadata(file, native) if file is not None else Metadata(icc=native.icc)
+    if not same:
+        native, metadata = _fit(native, metadata, target)
+    longest = max(native.pixels.shape[:2])
+    if longest > _LONGEST_SIDE.get(target, longest):
+        raise BadInput(f"{target} cannot hold {longest} pixels in a row (at most {_LONGEST_SIDE[target]}): write a PNG")
+    try:
+        return _ENCODERS[target](native, metadata, file if same else None)
+    except pyvips.Error as error:
+        reason = " ".join(str(error).split())
+        raise UnsayError(f"the photo cannot be written as {target} ({reason}): try PNG") from error
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put `data` at `path` in one step: a temporary file beside it, flushed to the disk, renamed over it.
+
+    A link is followed, an existing file's permissions are kept. Raises `BadInput` where nothing can be written there,
+    `UnsayError` where writing fails; the old file, if any, is then still there and whole.
+    """
+    target, name = Path(os.path.realpath(path)), shown(path)
+    mode = _permissions(target, name)
+    temporary = target.with_name(f".unsay-{secrets.token_hex(8)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if mode is not None:
+                os.chmod(temporary, mode)
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(name, error) from error
+    _flush_folder(target.parent)
+
+
+def jpeg_quality(tables: dict[int, tuple[int, ...]]) -> int:
+    """The libjpeg quality in 1..100 whose tables are nearest to a file's own (smallest mean ratio)."""
+    own = [(np.array(table), _CHROMA if number else _LUMA) for number, table in tables.items() if number < 2]
+
+    def distance(quality: int) -> float:
+        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+        ratios = [np.abs(np.log(t) - np.log(((np.array(s) * scale + 50) // 100).clip(1, 255))).mean() for t, s in own]
+        return float(sum(ratios))
+
+    own = [(table.clip(1), standard) for table, standard in own]
+    return min(range(100, 0, -1), key=distance) if own else _NEW_JPEG_QUALITY
+
+
+# --- one encoder per format -------------------------------------------------------------------------------------
+
+
+def _encode_jpeg(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+    image = as_vips(native.pixels, native.colours)
+    if file is None:
+        encoded = image.jpegsave_buffer(Q=_NEW_JPEG_QUALITY, optimize_coding=True, keep="none")
+        return containers.write_jpeg(encoded, containers.jpeg_metadata_segments(metadata))
+    coding = containers.jpeg_coding(file.data)
+    halved = len(coding.sampling) >= 3 and coding.sampling[0] == (2, 2) and coding.sampling[1] == (1, 1)
+    encoded = image.jpegsave_buffer(
+        Q=jpeg_quality(coding.tables),
+        subsample_mode="on" if halved else "off",
+        interlace=coding.progressive,
+        optimize_coding=True,
+        keep="none",
+    )
+    return containers.write_jpeg(encoded, containers.kept_jpeg_segments(file.data, native.orientation))
+
+
+def _encode_png(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+    image = as_vips(native.pixels, native.colours)
+    depth = 16 if native.pixels.dtype == np.uint16 else 8
+    encoded = image.pngsave_buffer(bitdepth=depth, filter="all", keep="none")
+    if file is None:
+        return containers.write_png(encoded, containers.png_metadata_chunks(metadata))
+    return containers.write_png(encoded, containers.kept_png_chunks(file.data, native.orientation))
+
+
+def _encode_webp(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+    image = as_vips(native.pixels, native.colours)
+    if file is not None and file.lossless:
+        encoded = image.webpsave_buffer(lossless=True, exact=True, keep="none")
+    else:
+        encoded = image.webpsave_buffer(Q=_LOSSY_QUALITY, keep="none")
+    height, width = native.pixels.shape[:2]
+    return containers.write_webp(encoded, (width, height), native.alpha, metadata)
+
+
+def _encode_tiff(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+    image = as_vips(native.pixels, native.colours)
+    number = tiff.tiff_number(file.data, tiff.COMPRESSION) if file is not None else 0
+    # Lossy and unusual compressions become deflate, which keeps every sample.
+    compression = _TIFF_COMPRESSIONS.get(number, "deflate")
+    predicted = number not in (5, 8, 32946) or (file is not None and tiff.tiff_number(file.data, tiff.PREDICTOR) == 2)
+    predictor = "horizontal" if predicted and compression in ("lzw", "deflate") else "none"
+    encoded = image.tiffsave_buffer(compression=compression, predictor=predictor, keep="none")
+    tags = tiff.kept_tiff_tags(file.data) if file is not None else tiff.tiff_metadata_tags(metadata)
+    return tiff.write_tiff(encoded, tags)
+
+
+def _encode_avif(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+    image = as_vips(native.pixels, native.colours)
+    exif = turn_exif(metadata.exif) if metadata.exif else None
+    _attach(image, replace(metadata, exif=exif))
+    depth = 8 if native.pixels.dtype == np.uint8 else 12 if native.bits > 10 else 10
+    # Lower efforts give the same size and quality here, in a thirtieth of the time.
+    encoded: bytes = image.heifsave_buffer(
+        compression="av1",
+        Q=_LOSSY_QUALITY,
+        effort=0,
+        bitdepth=depth,
+        subsample_mode="off",
+        keep=_KEEP_EXIF_XMP_ICC if exif else _KEEP_EXIF_XMP_ICC & ~1,
+    )
+    return encoded
+
+
+_ENCODERS: dict[str, Callable[[Native, Metadata, PhotoFile | None], bytes]] = {
+    "jpeg": _encode_jpeg,
+    "png": _encode_png,
+    "webp": _encode_webp,
+    "tiff": _encode_tiff,
+    "avif": _encode_avif,
+}
+
+
+# --- what the pixels take along -----------------------------------------------------------------------------------
+
+
+def _metadata(file: PhotoFile, native: Native) -> Metadata:
+    """The file's blocks without pictures, in the form that other formats take them."""
+    if file.format == "tiff":
+        tags = tiff.kept_tiff_tags(file.data)
+        blocks = {tag.tag: tag.value for tag in tags}
+        exif = tiff.exif_from_tiff(tags)
+        return Metadata(exif, native.icc, blocks.get(700) or None, blocks.get(34377) or None)
+    header = load_header(file.data, file.format)
+    blocks_of = {name: header.get(name) for name in ("exif-data", "xmp-data", "iptc-data") if header.get_typeof(name)}
+    exif = clean_exif(blocks_of["exif-data"], native.orientation) if "exif-data" in blocks_of else None
+    xmp = clean_xmp(blocks_of["xmp-data"]) if "xmp-data" in blocks_of else None
+    photoshop = blocks_of.get("iptc-data", b"").removeprefix(PHOTOSHOP_PREFIX)
+    return Metadata(exif and exif.removeprefix(EXIF_PREFIX), native.icc, xmp, clean_photoshop(photoshop) or None)
+
+
+def _attach(image: Any, metadata: Metadata) -> None:
+    """Give a libvips image its metadata the way a loader does: libvips writes only EXIF tags that it has read."""
+    dot = as_vips(np.zeros((1, 1, 3), np.uint8), 3).pngsave_buffer(keep="none")
+    carrier = load_header(containers.write_png(dot, containers.png_metadata_chunks(metadata)), "png")
+    for field in carrier.get_fields():
+        if field.startswith(("exif-", "xmp-", "icc-")):
+            image.set_type(carrier.get_typeof(field), field, carrier.get(field))
+
+
+def _fit(native: Native, metadata: Metadata, target: str) -> tuple[Native, Metadata]:
+    """The nearest photo that `target` can hold, turned upright."""
+    exif = turn_exif(metadata.exif) if metadata.exif else None
+    pixels = displayed(native.pixels, native.orientation)
+    colours, icc = native.colours, native.icc
+    extra = pixels[..., colours:]
+    if colours not in _COLOURS[target]:
+        space = ColourSpace.of(native)
+        pixels = np.concatenate([space.to_srgb(pixels), narrow(extra)], axis=2)
+        colours, icc = 3, None
+    if target in ("jpeg", "webp"):
+        pixels = narrow(pixels)
+    if target == "jpeg" and extra.size and int(extra[..., 0].min()) < np.iinfo(extra.dtype).max:
+        raise BadInput("a JPEG cannot hold the photo's transparency: write a PNG, WebP, TIFF or AVIF")
+    channels = colours if target == "jpeg" else colours + 1
+    bands = pixels.shape[2] if target == "tiff" else min(pixels.shape[2], channels)
+    fitted = replace(native, pixels=pixels[..., :bands], colours=colours, orientation=1, icc=icc)
+    return fitted, replace(metadata, exif=exif, icc=icc)
+
+
+# --- the file system ----------------------------------------------------------------------------------------------
+
+
+def _permissions(target: Path, name: str) -> int | None:
+    """The permission bits of an existing target, None where there is none. Raises `BadInput` if it must stay."""
+    try:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _unwritable(name, error) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise BadInput(f"{name} is a folder: name a file in it to write to")
+    if not stat.S_ISREG(status.st_mode):
+        raise BadInput(f"{name} is not an ordinary file: name another, or use - for a pipe")
+    if not os.access(target, os.W_OK):
+        raise BadInput(f"{name} is write-protected: name another file or change its permissions")
+    return stat.S_IMODE(status.st_mode)
+
+
+def _unwritable(name: str, error: OSError | ValueError) -> UnsayError:
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return BadInput(f"{name} cannot be written: its folder does not exist; make it first")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return BadInput(f"{name} cannot be written: its folder is read-only; name a file elsewhere")
+    reason = getattr(error, "strerror", None) or error
+    kind = BadInput if number in (None, errno.ENAMETOOLONG, errno.ELOOP) else UnsayError
+    return kind(f"{name} cannot be written ({reason}): nothing was changed")
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself last; file systems that cannot do this keep the new file anyway."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+            raise
+    finally:
+        os.close(descriptor)
