@@ -89,11 +89,24 @@ def clean_photoshop(resources: bytes) -> bytes:
     """A run of Photoshop image resources without thumbnails, and those that hold other blocks cleaned in turn."""
     kept = bytearray()
     for number, name, value in _resources(resources):
-        cleaned = _clean_resource(number, value)
+        cleaned = clean_resource(number, value)
         if cleaned is not None:
             kept += b"8BIM" + struct.pack(">H", number) + name + struct.pack(">I", len(cleaned))
             kept += cleaned + b"\0" * (len(cleaned) % 2)
     return bytes(kept)
+
+
+def clean_resource(number: int, value: bytes) -> bytes | None:
+    """One Photoshop image resource without pictures in it; None for one that is a picture."""
+    if number in _THUMBNAIL_RESOURCES:
+        return None
+    if number == 1028:
+        return clean_iptc(value)
+    if number in (1058, 1059):
+        return clean_exif(value)
+    if number == 1060:
+        return clean_xmp(value)
+    return None if _JPEG_START.search(value) else value
 
 
 def clean_iptc(iptc: bytes) -> bytes:
@@ -218,15 +231,3 @@ def _resources(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
             return
         yield number, data[at + 6 : name_end], data[start : start + size]
         at = start + size + size % 2
-
-
-def _clean_resource(number: int, value: bytes) -> bytes | None:
-    if number in _THUMBNAIL_RESOURCES:
-        return None
-    if number == 1028:
-        return clean_iptc(value)
-    if number in (1058, 1059):
-        return clean_exif(value)
-    if number == 1060:
-        return clean_xmp(value)
-    return None if _JPEG_START.search(value) else value

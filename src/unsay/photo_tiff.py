@@ -24,6 +24,7 @@ _DNG_VERSION = 50706
 _TEXTS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096))
 _NUMBERS = (ifd.ORIENTATION, 282, 283, 286, 287, 296, 301, 318, 319, _EXTRA_SAMPLES)
 _PLACES = (33550, 33922, 34264, 34735, 34736, 34737)  # GeoTIFF
+_RESOLUTION = (282, 283, 296)
 _KEPT = frozenset((*_TEXTS, *_NUMBERS, *_PLACES, _XMP, _IPTC, _PHOTOSHOP, _ICC, ifd.EXIF_IFD, ifd.GPS_IFD))
 _IN_EXIF = frozenset((*_TEXTS, ifd.ORIENTATION, 282, 283, 296, 301, 318, 319, ifd.EXIF_IFD, ifd.GPS_IFD))
 
@@ -80,7 +81,7 @@ def tiff_metadata_tags(metadata: Metadata) -> list[ifd.Tag]:
 def write_tiff(encoded: bytes, tags: list[ifd.Tag]) -> bytes:
     """A TIFF with the coded pixels of `encoded` (little-endian) and the given tags added to its directory."""
     layout = ifd.read_layout(encoded)
-    own = ifd.read_tags(encoded, layout.first, layout)
+    own = [tag for tag in ifd.read_tags(encoded, layout.first, layout) if tag.tag not in _RESOLUTION]
     names = {tag.tag for tag in own}
     added = [tag for tag in tags if tag.tag != _EXTRA_SAMPLES or tag.tag in names]
     body = encoded + b"\0" * (len(encoded) % 2)

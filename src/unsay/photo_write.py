@@ -179,10 +179,16 @@ def _encode_avif(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
         Q=_LOSSY_QUALITY,
         effort=0,
         bitdepth=depth,
-        subsample_mode="off",
+        subsample_mode="on" if file is not None and _is_subsampled(file.data) else "off",
         keep=_KEEP_EXIF_XMP_ICC if exif else _KEEP_EXIF_XMP_ICC & ~1,
     )
     return encoded
+
+
+def _is_subsampled(avif: bytes) -> bool:
+    """Whether the AVIF's colours have half the resolution (AV1 codec configuration record, chroma_subsampling_x)."""
+    at = avif.find(b"av1C")
+    return at >= 0 and len(avif) > at + 6 and bool(avif[at + 6] & 0x08)
 
 
 _ENCODERS: dict[str, Callable[[Native, Metadata, PhotoFile | None], bytes]] = {
