@@ -58,7 +58,7 @@ def test_the_result_is_json_and_its_table_names_everything(result: dict[str, obj
     for part in ("50-60%", "strokes", "object", f"Telea: OpenCV {cv2.__version__}, radius 5", "3 photos, seed 0"):
         assert part in text
     assert "Unsay: bundle tiny 0.1.0, grow 0, feather 0" in text
-    assert "better PSNR than Telea: 0-10%" in text
+    assert "holes where Unsay has a better PSNR than Telea: 0-10%" in text
 
 
 def test_holes_are_fixed_by_name_band_and_seed(photos: Path) -> None:
@@ -91,10 +91,10 @@ def test_a_filler_that_paints_outside_is_reported(photos: Path, monkeypatch: pyt
 def test_a_sheet_shows_photo_hole_and_fillers(photos: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     lines: list[str] = []
-    evaluate_inpaint(photos, tiny_bundle, limit=1, bands=(0, 3), sheet=sheet, progress=lines.append)
+    evaluate_inpaint(photos, tiny_bundle, limit=2, bands=(0, 3), sheet=sheet, progress=lines.append)
     drawn = cv2.imread(str(sheet))
-    assert drawn.shape[1] == 5 * 260
-    assert lines == ["1 of 1: p0.png"]
+    assert drawn.shape == (2 * (192 + 40), 5 * 260, 3)  # one row a photo
+    assert lines == ["1 of 2: p0.png", "2 of 2: p1.png"]
 
 
 @pytest.mark.parametrize("filler", PEERS, ids=lambda f: f.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,10 @@ def evaluate_inpaint(
     cases: list[Case] = []
     for i, path in enumerate(photos):
         rgb = read_photo(path)
-        cases += _judge_photo(path.name, rgb, bands, seed, fillers, drawn)
+        shown = bands[i % len(bands)]  # one hole a photo, so that a sheet shows many photos and every band
+        cases += [
+            case for b in bands for case in _judge(path.name, rgb, b, seed, fillers, drawn if b == shown else None)
+        ]
         if progress:
             progress(f"{i + 1} of {len(photos)}: {path.name}")
     if drawn:
@@ -93,7 +96,11 @@ def table(result: dict[str, Any]) -> str:
         f"{result['photos']} photos, seed {result['seed']}; PSNR in dB; structure: lower is better; texture: 1"
     )
     for name, wins in result["wins"].items():
-        parts.append(f"better PSNR than {name}: " + ", ".join(f"{band} {share:.0%}" for band, share in wins.items()))
+        first = result["fillers"][0]["name"]
+        parts.append(
+            f"holes where {first} has a better PSNR than {name}: "
+            + ", ".join(f"{band} {share:.0%}" for band, share in wins.items())
+        )
     return "\n".join(parts)
 
 
@@ -133,22 +140,19 @@ def band_name(band: int) -> str:
     return f"{low * 100:.0f}-{high * 100:.0f}%"
 
 
-def _judge_photo(
-    name: str, rgb: Pixels, bands: Iterable[int], seed: int, fillers: list[Filler], sheet: Sheet | None
-) -> list[Case]:
+def _judge(name: str, rgb: Pixels, band: int, seed: int, fillers: list[Filler], sheet: Sheet | None) -> list[Case]:
+    hole, kind = hole_for(name, rgb.shape[0], rgb.shape[1], band, seed)
+    pictures = {"photo": rgb, "hole": show_hole(rgb, hole)}
     cases = []
-    for band in bands:
-        hole, kind = hole_for(name, rgb.shape[0], rgb.shape[1], band, seed)
-        pictures = {"photo": rgb, "hole": show_hole(rgb, hole)}
-        for filler in fillers:
-            start = time.perf_counter()
-            filled = filler.fill(rgb, hole)
-            seconds = time.perf_counter() - start
-            outside = int(np.count_nonzero((filled != rgb).any(2) & ~hole))
-            cases.append(Case(name, band, kind, filler.name, score(filled, rgb, hole), seconds, outside))
-            pictures[filler.name] = filled
-        if sheet:
-            sheet.add(f"{name}, {band_name(band)}, {kind}", **pictures)
+    for filler in fillers:
+        start = time.perf_counter()
+        filled = filler.fill(rgb, hole)
+        seconds = time.perf_counter() - start
+        outside = int(np.count_nonzero((filled != rgb).any(2) & ~hole))
+        cases.append(Case(name, band, kind, filler.name, score(filled, rgb, hole), seconds, outside))
+        pictures[filler.name] = filled
+    if sheet:
+        sheet.add(f"{name}, {band_name(band)}, {kind}", **pictures)
     return cases
 
 
