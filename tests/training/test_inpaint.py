@@ -12,6 +12,7 @@ import torch
 
 from unsay.errors import BadInput
 from unsay.models.madf import MADF, MADFConfig
+from unsay.training.features import feature_network
 from unsay.training.inpaint import CropBatches, InpaintConfig, averaged_weights, train_inpaint
 from unsay.training.inpaint_export import Filler, export_inpaint, export_network
 from unsay.training.inpaint_losses import LossWeights, inpainting_loss
@@ -152,3 +153,20 @@ def test_folders_are_drawn_from_by_weight_and_held_back_photos_left_out(tmp_path
     assert len(read_folders([tmp_path / "a"], leave_out=["0.png"])) == 1
     with pytest.raises(BadInput, match="no photos under"):
         read_folders([tmp_path / "none"])
+
+
+def test_the_frozen_features_see_blur_and_learn_nothing(tmp_path):
+    features = feature_network("efficientnet-lite0")
+    image = torch.randn(1, 3, 64, 64)
+    sharp, blurred = features(image), features(torch.nn.functional.avg_pool2d(image, 5, 1, 2))
+    assert [m.shape[1] for m in sharp] == [16, 24, 40]
+    assert all(float((a - b).abs().mean()) > 0.1 for a, b in zip(sharp, blurred, strict=True))
+    assert not any(p.requires_grad for p in features.parameters())
+    with pytest.raises(BadInput, match="unknown feature network"):
+        feature_network("vgg19")
+
+
+def test_training_with_perceptual_terms_runs_and_keeps_the_features_out_of_the_checkpoint(tmp_path):
+    checkpoint = train_inpaint(tiny_config(tmp_path, features="efficientnet-lite0", steps=1), photos=noise_photos())
+    names = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert {n.split(".")[0] for n in names} == {"network", "average"}

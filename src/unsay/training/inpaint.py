@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unsay.errors import BadInput
 from unsay.models.madf import MADF, MADFConfig
+from unsay.training.features import feature_network
 from unsay.training.inpaint_losses import LossWeights, inpainting_loss
 from unsay.training.masks import BANDS, random_hole
 from unsay.training.photos import Photos, read_folders
@@ -90,6 +91,11 @@ class Inpainter(pl.LightningModule):
         self.average: nn.Module = MADF(config.network).requires_grad_(False).eval()
         self.average.load_state_dict(self.network.state_dict())
         self._features = [features]  # in a list, so that the frozen network stays out of the checkpoint
+
+    def on_fit_start(self) -> None:
+        """The frozen network is no part of the checkpoint, so Lightning does not move it: do that here."""
+        if self._features[0] is not None:
+            self._features[0].to(self.device)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """One step on (photos [B, 3, S, S], masks [B, 1, S, S])."""
@@ -175,13 +181,6 @@ def train_inpaint(
     trainer.fit(model, loader, ckpt_path=str(last) if resume else None, weights_only=True)
     trainer.save_checkpoint(last)
     return last
-
-
-def feature_network(name: str) -> nn.Module | None:
-    """The frozen network behind the perceptual and style terms, or None for ""."""
-    if not name:
-        return None
-    raise BadInput(f"unknown feature network {name!r}; known: none yet, leave `features` empty")
 
 
 def averaged_weights(checkpoint: Path) -> dict[str, Tensor]:
