@@ -150,3 +150,12 @@ def test_what_cannot_be_judged_is_said(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")
     with pytest.raises(BadInput, match=r"broken.jpg cannot be read as a photo"):
         evaluate_inpaint(tmp_path, None)
+
+
+@pytest.mark.slow
+def test_the_protocol_has_not_drifted() -> None:
+    """What Telea scored on five photos when the first figures were published, band by band."""
+    data = Path(__file__).parents[3] / "shared/data/bsds500/images/test"
+    rows = evaluate_inpaint(data, None, limit=5)["bands"]
+    found = [row["psnr"] for row in rows if row["filler"] == "Telea"]
+    assert found == pytest.approx([31.35, 27.99, 21.83, 23.75, 20.42, 19.38], abs=0.1)
