@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from unsay.bundle import Bundle, load_bundle
-from unsay.results import Pixels
+from unsay.options import SegmentOptions
+from unsay.results import Pixels, Segmentation
+from unsay.segmentation.words import check_words
 from unsay.training.bundling import write_part
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -51,10 +53,11 @@ def averaging_network(reach: int = 9) -> onnx.ModelProto:
 
 
 def write_tiny_bundle(folder: Path, *, max_side: int = 128, mask: str = "keep") -> Path:
-    """A bundle with an inpaint part only."""
+    """A bundle with a real inpaint part; its segment part is empty (see `colour_words`)."""
     onnx.save(averaging_network(), folder / "filler.onnx")
     section = {"file": "filler.onnx", "multiple": 16, "mean": MEAN, "std": STD, "mask": mask, "max_side": max_side}
     write_part(folder, "inpaint", section, files=["filler.onnx"], name="tiny", licence="Apache-2.0")
+    write_part(folder, "segment", {"threshold": 0.5}, files=[])
     return folder
 
 
@@ -72,5 +75,40 @@ def make_rgb() -> Callable[..., Pixels]:
         rng = np.random.default_rng(seed)
         ramp = np.linspace(40, 200, width)[None, :, None] + np.linspace(0, 40, height)[:, None, None]
         return np.asarray((ramp + rng.integers(0, 15, (height, width, 3))).clip(0, 255).astype(np.uint8))
+
+    return make
+
+
+@pytest.fixture
+def colour_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the real segmentation: the words "red", "green" and "blue" name the pixels of that strong colour."""
+
+    def segment_colours(
+        rgb: Pixels, words: Sequence[str], bundle: Bundle, options: SegmentOptions | None = None
+    ) -> Segmentation:
+        checked = check_words(words)
+        labels = np.zeros(rgb.shape[:2], np.int32)
+        for index, word in enumerate(checked, 1):
+            channel = {"red": 0, "green": 1, "blue": 2}.get(word)
+            if channel is not None:
+                others = np.delete(rgb, channel, axis=2).max(axis=2)
+                labels[rgb[..., channel].astype(int) - others > 100] = index
+        found = tuple(word for index, word in enumerate(checked, 1) if (labels == index).any())
+        scores = {word: 0.9 if word in found else 0.1 for word in checked}
+        return Segmentation(checked, labels, scores, np.zeros_like(labels), found, ("grey",))
+
+    monkeypatch.setattr("unsay.erasing.segment_pixels", segment_colours)
+    monkeypatch.setattr("unsay.verbs.segment_pixels", segment_colours)
+
+
+@pytest.fixture(scope="session")
+def make_spotted(make_rgb: Callable[..., Pixels]) -> Callable[..., Pixels]:
+    """`make_spotted(height, width)`: a picture [H, W, 3] uint8 with a red square in it and a blue bar."""
+
+    def make(height: int = 90, width: int = 120) -> Pixels:
+        rgb = make_rgb(height, width).copy()
+        rgb[height // 5 : height // 2, width // 5 : width // 2] = (230, 10, 10)
+        rgb[-height // 5 : -height // 10, width // 2 : -width // 10] = (10, 10, 240)
+        return rgb
 
     return make

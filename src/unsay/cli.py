@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -35,20 +35,25 @@ prepare = typer.Typer(help="Make data for training and judging.", no_args_is_hel
 train = typer.Typer(help="Train a network (needs the extra: pip install 'unsay[train]').", no_args_is_help=True)
 pack = typer.Typer(help="Training packs for a machine that is lent for a while.", no_args_is_help=True)
 
-for command in (photos.erase, photos.segment, photos.inpaint, bundles.bundles):
-    app.command()(command)
-for command in (judging.segment, judging.inpaint, judging.erase):
-    evaluate.command()(command)
-prepare.command("scenes")(learning.scenes)
-for command in (learning.segment, learning.inpaint):
-    train.command()(command)
-pack.command("make")(learning.pack_make)
-pack.command("train")(learning.pack_train)
-app.add_typer(evaluate, name="evaluate")
-app.add_typer(prepare, name="prepare")
-app.add_typer(train, name="train")
-app.command("export")(learning.export)
-app.add_typer(pack, name="pack")
+COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
+    (app, "erase", photos.erase),
+    (app, "segment", photos.segment),
+    (app, "inpaint", photos.inpaint),
+    (app, "bundles", bundles.bundles),
+    (evaluate, "segment", judging.segment),
+    (evaluate, "inpaint", judging.inpaint),
+    (evaluate, "erase", judging.erase),
+    (prepare, "scenes", learning.scenes),
+    (train, "segment", learning.segment),
+    (train, "inpaint", learning.inpaint),
+    (app, "export", learning.export),
+    (pack, "make", learning.pack_make),
+    (pack, "train", learning.pack_train),
+)
+for group, name, command in COMMANDS:
+    group.command(name)(command)
+for group, name in ((evaluate, "evaluate"), (prepare, "prepare"), (train, "train"), (pack, "pack")):
+    app.add_typer(group, name=name)
 
 
 def _version(wanted: bool) -> None:
@@ -90,7 +95,9 @@ def _unexpected(error: Exception) -> int:
     if hasattr(error, "format_message"):  # the parser's own errors; Typer brings its parser along under changing names
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "unsay"
-        note(f"unsay: {' '.join(error.format_message().split())}; see {path} --help")
+        asked = type(error).__name__ == "NoArgsIsHelpError"
+        text = " ".join(error.format_message().split()).rstrip(".")
+        note(error.format_message() if asked else f"unsay: {text}; see {path} --help")
         return 2
     if os.environ.get("UNSAY_DEBUG"):
         traceback.print_exception(error)

@@ -10,7 +10,7 @@ import numpy as np
 from unsay.bundle import Bundle
 from unsay.errors import NotFound
 from unsay.inpainting import fill_hole, grow_mask, settled
-from unsay.options import EraseOptions
+from unsay.options import EraseOptions, SegmentOptions
 from unsay.results import Mask, Patch, Pixels, Segmentation
 from unsay.segmentation import segment_pixels
 
@@ -40,18 +40,20 @@ def erase_pixels(
     """
     segmentation = segment_pixels(rgb, words, bundle, options.segment)
     if not segmentation.found:
-        raise NotFound(_nothing(segmentation), dict(segmentation.scores), list(segmentation.nearest))
+        raise nothing_found(segmentation, options.segment)
     inpaint = settled(options.inpaint, rgb.shape)
     hole = grow_mask(np.asarray(segmentation.labels > 0), inpaint.grow or 0)
     patches = [] if dry_run else fill_hole(rgb, hole, bundle, replace(inpaint, grow=0))
     return Erased(patches, hole, segmentation)
 
 
-def _nothing(segmentation: Segmentation) -> str:
-    """One line: what was looked for, how near it came, what is there instead."""
+def nothing_found(segmentation: Segmentation, options: SegmentOptions) -> NotFound:
+    """The error for a photo that shows none of the words: what was looked for, how near it came, what is there."""
     ranked = sorted(segmentation.scores.items(), key=lambda pair: -pair[1])
     shown = ", ".join(f"{word} ({score:.2f})" for word, score in ranked[:SHOWN])
     more = f" and {len(ranked) - SHOWN} more" if len(ranked) > SHOWN else ""
+    where = " inside the box" if options.box else " at the point" if options.point else ""
     there = ", ".join(segmentation.nearest[:SHOWN])
     advice = f"the photo seems to show: {there}" if there else "try another word"
-    return f"not found: {shown}{more}; {advice}; a lower threshold finds more"
+    message = f"not found{where}: {shown}{more}; {advice}; a lower threshold finds more"
+    return NotFound(message, dict(segmentation.scores), list(segmentation.nearest))

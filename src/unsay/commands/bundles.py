@@ -9,7 +9,7 @@ from unsay.commands.photos import Json
 
 
 def bundles(as_json: Json = False) -> None:
-    """List the bundles that came with the package: what they can do, their size, licence and scores."""
+    """List the bundles that came with the package."""
     from unsay.bundle import load_bundle, packaged_bundles
 
     described = [_described(load_bundle(name).manifest) for name in packaged_bundles()]

@@ -6,20 +6,20 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 from unsay.errors import BadInput, NotFound, UnsayError
 
 PIPE = "-"
 
 
-def source(argument: str) -> str | bytes:
-    """The photo that an argument names: a path, or for `-` the bytes of standard input."""
+def source(argument: str) -> str | BinaryIO:
+    """The photo that an argument names: a path, or for `-` standard input."""
     if argument != PIPE:
         return argument
     if sys.stdin.isatty():
         raise BadInput("standard input is a terminal: pipe a photo in, or give its path instead of -")
-    return sys.stdin.buffer.read()
+    return sys.stdin.buffer
 
 
 def target(output: str | None, photo: str, *, as_json: bool) -> Any:

@@ -63,11 +63,45 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of `unsay train`.")],
     output: Folder,
 ) -> None:
-    """Write a trained network as its half of a bundle: ONNX files and their entries in bundle.json."""
+    """Write a trained network as its half of a bundle."""
     with learning_half(), working(f"exporting {checkpoint.name}"):
         from unsay.training.export import export_checkpoint
 
         print(export_checkpoint(checkpoint, output))
+
+
+def pack_make(
+    sources: Annotated[list[Path], typer.Argument(metavar="DIR", help="Folders of photos, with sentences or not.")],
+    output: Folder,
+    limit: Annotated[float, typer.Option("--limit", metavar="MIB", help="Size of a pack with the tracked tree.")] = 64,
+) -> None:
+    """Write photos as packs that each fit, with the tracked tree, into a limit."""
+    with learning_half(), working("packing"):
+        from unsay.training.pack import make_packs
+
+        written = make_packs(sources, output, limit)
+    for path in written:
+        print(path)
+
+
+def pack_train(
+    packs: Annotated[Path, typer.Argument(metavar="PACKS", help="A pack, or a folder of packs.")],
+    output: Folder,
+    minutes: Annotated[float, typer.Option("--minutes", metavar="N", help="How long to train.")],
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The run's configuration.")] = None,
+    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="Where checkpoints lie.")] = Path("runs/from-packs"),
+    resume: Resume = False,
+) -> None:
+    """Train the inpainting network from packs for N minutes; leave its weights in files under 16 MB."""
+    with learning_half():
+        from unsay.training.config import load_config
+        from unsay.training.inpaint import InpaintConfig
+        from unsay.training.pack import train_from_packs
+
+        settings = load_config(config, InpaintConfig) if config else None
+        written = train_from_packs(packs, minutes, output, config=settings, run=run, resume=resume)
+    for path in written:
+        print(path)
 
 
 @contextmanager

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from unsay.commands.console import answering, note, numbers, print_json, source, target, working
+from unsay.commands.console import PIPE, answering, note, numbers, print_json, source, target, working
+from unsay.errors import BadInput
 from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
 from unsay.results import Report
 
 Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="The photo's path; - reads it from standard input.")]
-Words = Annotated[list[str], typer.Argument(metavar="WORD...", help="What to look for, one or more words.")]
+Words = Annotated[list[str], typer.Argument(metavar="WORD", help="What to look for, one or more words.")]
 Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for a pipe.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the photo itself.")]
 Threshold = Annotated[
@@ -80,7 +81,7 @@ def segment(
     as_json: Json = False,
     max_megapixels: Limit = MAX_MEGAPIXELS,
 ) -> None:
-    """Show where the words are: a tinted picture, a label image, or COCO or labelme annotations."""
+    """Show where the words are, or write their masks."""
     with answering(as_json, "segment"):
         where = target(output, photo, as_json=as_json)
         with working(f"looking for {', '.join(words)[:60]}", quiet=as_json):
@@ -112,6 +113,8 @@ def inpaint(
 ) -> None:
     """Fill the white area of a mask from what surrounds it."""
     with answering(as_json, "inpaint"):
+        if photo == mask == PIPE:
+            raise BadInput("photo and mask cannot both come from standard input: give a path for one of them")
         where = target(output, photo, as_json=as_json)
         with working("filling", quiet=as_json):
             from unsay import verbs

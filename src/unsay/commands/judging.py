@@ -1,0 +1,104 @@
+"""`unsay evaluate segment|inpaint|erase`: score a bundle on a data set, print the table, keep the numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unsay.commands.console import PIPE
+from unsay.commands.photos import BundleOption
+from unsay.errors import BadInput
+
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data set's folder.")]
+Split = Annotated[str | None, typer.Option("--split", metavar="NAME", help="The part of it to judge.")]
+JsonFile = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Keep all numbers; - prints them.")]
+SheetFile = Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="A picture sheet of the first cases.")]
+LimitCount = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first so many photos.")]
+
+
+def segment(
+    data: Data,
+    split: Split = None,
+    protocol: Annotated[str, typer.Option("--protocol", metavar="NAME", help="How it is scored.")] = "unsay",
+    bundle: BundleOption = "starter",
+    json_file: JsonFile = None,
+    sheet: SheetFile = None,
+    limit: LimitCount = None,
+) -> None:
+    """Words to masks: intersection over union on a set with true masks."""
+    from unsay.bundle import load_bundle
+    from unsay.evaluation.segment import evaluate_segment, table
+
+    settings = {"split": split, "protocol": protocol, "limit": limit, "sheet": sheet}
+    result = evaluate_segment(data, load_bundle(bundle), **_given(settings), progress=_progress())
+    _publish(result, table, json_file)
+
+
+def inpaint(
+    data: Data,
+    split: Split = None,
+    bundle: BundleOption = "starter",
+    json_file: JsonFile = None,
+    sheet: SheetFile = None,
+    limit: LimitCount = None,
+) -> None:
+    """Mask to pixels: random holes in six bands against OpenCV's fillers."""
+    from unsay.bundle import load_bundle
+    from unsay.evaluation.inpaint import evaluate_inpaint, table
+
+    settings = {"split": split, "limit": limit, "sheet": sheet}
+    result = evaluate_inpaint(data, load_bundle(bundle), **_given(settings), progress=_progress())
+    _publish(result, table, json_file)
+
+
+def erase(
+    data: Data,
+    split: Split = None,
+    bundle: BundleOption = "starter",
+    json_file: JsonFile = None,
+    sheet: SheetFile = None,
+    limit: LimitCount = None,
+) -> None:
+    """Words to pixels: composed scenes (see `unsay prepare scenes`) against their true backgrounds."""
+    from unsay.bundle import load_bundle
+    from unsay.evaluation.erase import evaluate_erase, table
+
+    settings = {"split": split, "limit": limit, "sheet": sheet}
+    result = evaluate_erase(data, load_bundle(bundle), **_given(settings), progress=_progress())
+    _publish(result, table, json_file)
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out what was not asked for, so that the function's own defaults hold."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _progress() -> Callable[[str], None] | None:
+    """One line that overwrites itself, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda text: print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _publish(result: dict[str, Any], table: Callable[[dict[str, Any]], str], json_file: str | None) -> None:
+    """The table, or with `--json -` the numbers alone, on standard output."""
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    text = json.dumps(result, ensure_ascii=False)
+    if json_file == PIPE:
+        print(text)
+        return
+    if json_file is not None:
+        scratch = Path(f"{json_file}.part")
+        try:
+            scratch.write_text(text + "\n", encoding="utf-8")
+            os.replace(scratch, json_file)
+        except OSError as error:
+            raise BadInput(f"cannot write the numbers to {json_file}: {error.strerror}") from error
+    print(table(result))

@@ -1,0 +1,66 @@
+"""Where a result may go: never onto the photo or the mask it came from, unless that was asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from unsay.adapt import default_output
+from unsay.errors import BadInput
+from unsay.photo_write import format_of
+
+
+def is_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a photo was given as a path."""
+    return isinstance(source, (str, os.PathLike))
+
+
+def piped(target: Any) -> bool:
+    """Whether a result goes into a binary stream."""
+    return hasattr(target, "write")
+
+
+def edited_target(photo: Any, output: Any, in_place: bool) -> Any:
+    """Where an edited photo goes: a path, a binary stream, or None to hand it back as it came.
+
+    Raises `BadInput` for contradictions, a suffix that no writer knows, and an output that is the photo itself,
+    be it through a link.
+    """
+    if in_place:
+        if output is not None:
+            raise BadInput(f"in place or to {output}? give only one of the two")
+        if not is_path(photo):
+            raise BadInput("only a photo given as a path can be replaced in place")
+        return Path(photo)
+    target = default_output(photo) if output is None and is_path(photo) else output
+    if target is None or piped(target):
+        return target
+    if suffix := Path(target).suffix:
+        format_of(suffix)
+    protect(target, photo, hint="; in_place (--in-place) replaces it")
+    return Path(target)
+
+
+def check_mask_target(mask_out: Any, photo: Any, target: Any) -> None:
+    """Raise `BadInput` where a mask cannot be written: not a PNG, or onto the photo or the result."""
+    if mask_out is None:
+        return
+    if Path(mask_out).suffix.lower() != ".png":
+        raise BadInput(f"the mask {mask_out} must end in .png")
+    protect(mask_out, photo)
+    if is_path(target) and _same(mask_out, target):
+        raise BadInput(f"the mask and the photo would both be written to {mask_out}: give two names")
+
+
+def protect(target: Any, source: Any, *, hint: str = "") -> None:
+    """Raise `BadInput` if writing to `target` would replace the file `source`."""
+    if is_path(target) and is_path(source) and _same(target, source):
+        raise BadInput(f"{target} would replace {source}: give another output{hint}")
+
+
+def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # at least one does not exist yet: then only their places can be the same
+        return os.path.realpath(os.fspath(one)) == os.path.realpath(os.fspath(other))

@@ -1,0 +1,293 @@
+"""The public verbs: a photo of any kind in, the same kind out.
+
+`erase`, `segment`, `inpaint` are for people; `run_erase`, `run_segment`, `run_inpaint` do the same work, take the
+options as one object, and report what was done: the command line, the page and the batch runner call those.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from unsay.adapt import open_photo, read_mask
+from unsay.bundle import Bundle, load_bundle
+from unsay.delivery import check_mask_target, edited_target, is_path, piped, protect
+from unsay.erasing import erase_pixels, nothing_found
+from unsay.errors import BadInput
+from unsay.inpainting import fill_hole, grow_mask, settled
+from unsay.masks_out import SUFFIXES, check_format, encoded
+from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
+from unsay.photo import Photo
+from unsay.photo_write import write_atomically
+from unsay.results import Mask, Report, Segmentation
+from unsay.segmentation import segment_pixels
+
+AnyBundle = str | os.PathLike[str] | Bundle
+Words = str | Iterable[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a verb did. `value`: the photo as the kind it was given as, or the path written; None after a dry run."""
+
+    value: Any
+    report: Report
+    hole: Mask | None = None
+    segmentation: Segmentation | None = None
+
+
+def erase(
+    photo: Any,
+    *words: Words,
+    bundle: AnyBundle = "starter",
+    output: Any = None,
+    in_place: bool = False,
+    threshold: float | None = None,
+    grow: int | None = None,
+    box: tuple[int, int, int, int] | None = None,
+    point: tuple[int, int] | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Any:
+    """Erase what the words name, as if it had never been there.
+
+    `photo`: a path, bytes, a PIL image, or an array [H, W, 3] uint8 RGB; the same kind comes back, for a path the path
+    of the written file: `output`, or `photo.unsaid.jpg` beside it, or with `in_place` the photo itself. `output` may
+    be a path or a binary stream. `words`: several strings or lists of them; those not found are left out.
+    `threshold` in [0, 1] from which a word counts as found, `grow` in pixels (None: the bundle's and the photo's own);
+    `box` (x, y, width, height) or `point` (x, y), in displayed pixels, pick one of several things.
+    Raises `NotFound` if none of the words was found, `BadInput` for what cannot be used as given; nothing is written.
+    """
+    options = EraseOptions(SegmentOptions(threshold, box, point), InpaintOptions(grow=grow, feather=None))
+    return run_erase(
+        photo,
+        flat(words),
+        options,
+        bundle=bundle,
+        output=output,
+        in_place=in_place,
+        max_megapixels=max_megapixels,
+    ).value
+
+
+def segment(
+    photo: Any,
+    words: Words,
+    *,
+    bundle: AnyBundle = "starter",
+    threshold: float | None = None,
+    box: tuple[int, int, int, int] | None = None,
+    point: tuple[int, int] | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Segmentation:
+    """Where each word is in the photo (see `Segmentation`); a word that is not found has an empty mask.
+
+    `photo` and the options as for `erase`. Masks are in displayed orientation.
+    Raises `BadInput` for a photo, word or option that cannot be used as given.
+    """
+    opened, _ = open_photo(photo, max_megapixels=max_megapixels)
+    return segment_pixels(opened.rgb, flat([words]), load_bundle(bundle), SegmentOptions(threshold, box, point))
+
+
+def inpaint(
+    photo: Any,
+    mask: Any,
+    *,
+    bundle: AnyBundle = "starter",
+    output: Any = None,
+    in_place: bool = False,
+    grow: int = 0,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Any:
+    """Fill the masked area from what surrounds it.
+
+    `mask`: a path, bytes, a PIL image or an array [H, W] bool or uint8, of the photo's displayed size; True or
+    non-zero = fill. It is grown by `grow` pixels. `photo`, `output`, `in_place` and what comes back: as for `erase`.
+    Raises `BadInput` for what cannot be used as given, a mask that covers everything among it; nothing is written.
+    """
+    options = InpaintOptions(grow=grow, feather=None)
+    return run_inpaint(
+        photo, mask, options, bundle=bundle, output=output, in_place=in_place, max_megapixels=max_megapixels
+    ).value
+
+
+def run_erase(
+    photo: Any,
+    words: Sequence[str],
+    options: EraseOptions,
+    *,
+    bundle: AnyBundle = "starter",
+    output: Any = None,
+    in_place: bool = False,
+    mask_out: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Outcome:
+    """`erase`, with a report. `mask_out`: also write the hole as a PNG; `dry_run`: find the hole, write nothing."""
+    start = time.perf_counter()
+    if dry_run and mask_out is not None:
+        raise BadInput("a dry run writes nothing, no mask either: leave one of the two out")
+    target = None if dry_run else edited_target(photo, output, in_place)
+    check_mask_target(mask_out, photo, target)
+    network = load_bundle(bundle)
+    opened, give = open_photo(photo, max_megapixels=max_megapixels)
+    erased = erase_pixels(opened.rgb, words, network, options, dry_run=dry_run)
+    if mask_out is not None:
+        write_atomically(mask_out, bytes(cv2.imencode(".png", erased.hole.view(np.uint8) * np.uint8(255))[1]))
+    value = None if dry_run else _deliver(opened.with_patches(erased.patches), give, target)
+    details = {
+        **_about_words(erased.segmentation),
+        "size": [opened.width, opened.height],
+        "hole_share": round(float(erased.hole.mean()), 6),
+        "dry_run": dry_run,
+        "mask_out": None if mask_out is None else str(mask_out),
+        "constants": _segment_constants(network, options.segment) | _hole_constants(options.inpaint, opened),
+        "bundle": _bundle_name(network),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    report = Report("erase", _named(value, target), details)
+    return Outcome(value, report, erased.hole, erased.segmentation)
+
+
+def run_segment(
+    photo: Any,
+    words: Sequence[str],
+    options: SegmentOptions,
+    *,
+    kind: str = "overlay",
+    bundle: AnyBundle = "starter",
+    output: Any = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Outcome:
+    """Find the words and write their masks as `kind`: "overlay", "labels", "coco" or "labelme".
+
+    Without an `output`, beside a photo given as a path, and as bytes for any other. Raises `NotFound` if none of the
+    words was found.
+    """
+    start = time.perf_counter()
+    target, suffix = _mask_file(photo, kind, output)
+    network = load_bundle(bundle)
+    opened, _ = open_photo(photo, max_megapixels=max_megapixels)
+    found = segment_pixels(opened.rgb, words, network, options)
+    if not found.found:
+        raise nothing_found(found, options)
+    name = Path(photo).name if is_path(photo) else "photo"
+    value = _put(encoded(kind, opened.rgb, found, name=name, suffix=suffix), target)
+    details = {
+        **_about_words(found),
+        "format": kind,
+        "size": [opened.width, opened.height],
+        "shares": {word: round(float(found.mask(word).mean()), 6) for word in found.found},
+        "constants": _segment_constants(network, options),
+        "bundle": _bundle_name(network),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return Outcome(value, Report("segment", _named(value, target), details), None, found)
+
+
+def run_inpaint(
+    photo: Any,
+    mask: Any,
+    options: InpaintOptions,
+    *,
+    bundle: AnyBundle = "starter",
+    output: Any = None,
+    in_place: bool = False,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Outcome:
+    """`inpaint`, with a report."""
+    start = time.perf_counter()
+    target = edited_target(photo, output, in_place)
+    protect(target, mask)
+    network = load_bundle(bundle)
+    opened, give = open_photo(photo, max_megapixels=max_megapixels)
+    given = read_mask(mask, (opened.width, opened.height))
+    numbers = settled(options, given.shape)
+    hole = grow_mask(given, numbers.grow or 0)
+    patches = fill_hole(opened.rgb, hole, network, replace(numbers, grow=0))
+    value = _deliver(opened.with_patches(patches), give, target)
+    details = {
+        "size": [opened.width, opened.height],
+        "hole_share": round(float(hole.mean()), 6),
+        "constants": _hole_constants(options, opened),
+        "bundle": _bundle_name(network),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return Outcome(value, Report("inpaint", _named(value, target), details), hole)
+
+
+def flat(words: Iterable[Words]) -> list[str]:
+    """Strings and lists of strings as one list."""
+    return [word for one in words for word in ([one] if isinstance(one, str) else one)]
+
+
+def _mask_file(photo: Any, kind: str, output: Any) -> tuple[Any, str]:
+    """Where masks go and the suffix that says how they are written. Raises `BadInput`."""
+    own = SUFFIXES.get(kind, "")
+    target = output
+    if output is None and is_path(photo):
+        target = Path(photo).with_name(Path(photo).stem + own)
+    suffix = Path(f"masks{own}" if target is None or piped(target) else target).suffix
+    check_format(kind, suffix)
+    protect(target, photo)
+    return target, suffix
+
+
+def _deliver(photo: Photo, give: Any, target: Any) -> Any:
+    if target is None:
+        return give(photo)
+    if piped(target):
+        target.write(photo.encode())
+        return None
+    return photo.save(target)
+
+
+def _put(data: bytes, target: Any) -> Any:
+    if target is None:
+        return data
+    if piped(target):
+        target.write(data)
+        return None
+    write_atomically(target, data)
+    return Path(target)
+
+
+def _named(value: Any, target: Any) -> str | None:
+    """The output as a report names it: its path, "-" for a stream, None for a value that was handed back."""
+    if piped(target):
+        return "-"
+    return str(value) if isinstance(value, Path) else None
+
+
+def _about_words(found: Segmentation) -> dict[str, Any]:
+    return {
+        "words": list(found.words),
+        "found": list(found.found),
+        "not_found": [word for word in found.words if word not in found.found],
+        "scores": {word: round(float(score), 4) for word, score in found.scores.items()},
+        "nearest": list(found.nearest),
+    }
+
+
+def _segment_constants(bundle: Bundle, options: SegmentOptions) -> dict[str, Any]:
+    own = bundle.section("segment").get("threshold")
+    return {
+        "threshold": own if options.threshold is None else options.threshold,
+        "box": options.box,
+        "point": options.point,
+    }
+
+
+def _hole_constants(options: InpaintOptions, photo: Photo) -> dict[str, Any]:
+    numbers = settled(options, (photo.height, photo.width))
+    return {"grow": numbers.grow, "feather": numbers.feather}
+
+
+def _bundle_name(bundle: Bundle) -> str:
+    return f"{bundle.name} {bundle.manifest.get('version', '')}".strip()

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from unsay.bundle import Bundle
+from unsay.erasing import SHOWN, erase_pixels, nothing_found
+from unsay.errors import BadInput, NotFound
+from unsay.inpainting import grow_mask
+from unsay.options import EraseOptions, InpaintOptions, SegmentOptions
+from unsay.results import Pixels, Segmentation
+
+pytestmark = pytest.mark.usefixtures("colour_words")
+Make = Callable[..., Pixels]
+
+
+def test_the_found_ones_are_done_the_others_reported(tiny_bundle: Bundle, make_spotted: Make) -> None:
+    erased = erase_pixels(make_spotted(), ["red", "green"], tiny_bundle)
+    assert erased.segmentation.found == ("red",)
+    np.testing.assert_array_equal(erased.hole, grow_mask(erased.segmentation.mask("red"), 3))
+    covered = np.zeros(erased.hole.shape, bool)
+    for patch in erased.patches:
+        covered[patch.y : patch.y + patch.weight.shape[0], patch.x : patch.x + patch.weight.shape[1]] |= (
+            patch.weight > 0
+        )
+    np.testing.assert_array_equal(covered, erased.hole)
+
+
+def test_several_words_make_one_hole(tiny_bundle: Bundle, make_spotted: Make) -> None:
+    options = EraseOptions(inpaint=InpaintOptions(grow=0))
+    erased = erase_pixels(make_spotted(), ["red", "blue"], tiny_bundle, options)
+    np.testing.assert_array_equal(erased.hole, erased.segmentation.labels > 0)
+
+
+def test_a_dry_run_finds_and_does_not_fill(tiny_bundle: Bundle, make_spotted: Make) -> None:
+    erased = erase_pixels(make_spotted(), ["red"], tiny_bundle, dry_run=True)
+    assert erased.patches == []
+    assert erased.hole.any()
+
+
+def test_nothing_found_says_what_and_how_near(tiny_bundle: Bundle, make_spotted: Make) -> None:
+    with pytest.raises(NotFound, match=r"not found: green \(0\.10\); the photo seems to show: grey; a lower") as caught:
+        erase_pixels(make_spotted(), ["green"], tiny_bundle)
+    assert caught.value.scores == {"green": 0.1}
+    assert caught.value.nearest == ["grey"]
+    assert caught.value.exit_status == 3
+
+
+def test_a_long_list_is_cut_in_the_message_alone() -> None:
+    words = tuple(f"word{i}" for i in range(50))
+    none = np.zeros((2, 2), np.int32)
+    error = nothing_found(Segmentation(words, none, dict.fromkeys(words, 0.1), none, ()), SegmentOptions(point=(1, 1)))
+    assert f"and {50 - SHOWN} more; try another word" in str(error)
+    assert str(error).startswith("not found at the point")
+    assert len(error.scores) == 50
+
+
+def test_a_thing_that_is_everything(tiny_bundle: Bundle) -> None:
+    red = np.full((40, 40, 3), (250, 0, 0), np.uint8)
+    with pytest.raises(BadInput, match="covers the whole photo"):
+        erase_pixels(red, ["red"], tiny_bundle)
