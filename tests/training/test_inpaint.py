@@ -170,3 +170,10 @@ def test_training_with_perceptual_terms_runs_and_keeps_the_features_out_of_the_c
     checkpoint = train_inpaint(tiny_config(tmp_path, features="efficientnet-lite0", steps=1), photos=noise_photos())
     names = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert {n.split(".")[0] for n in names} == {"network", "average"}
+
+
+def test_minutes_count_from_the_call_also_when_resumed(tmp_path):
+    config = tiny_config(tmp_path, steps=4)
+    for expected in (1, 2):
+        last = train_inpaint(config, photos=noise_photos(), max_minutes=0, resume=expected > 1)
+        assert torch.load(last, weights_only=True)["global_step"] == expected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,18 @@ class Inpainter(pl.LightningModule):
         return min(1.0, (step + 1) / max(1, self.config.warmup)) * (1.0 - 0.98 * min(1.0, max(0.0, decay)))
 
 
+class StopAfter(Callback):
+    """Ends this call's training after so many minutes (Lightning's own timer counts earlier, resumed runs in)."""
+
+    def __init__(self, minutes: float) -> None:
+        self.end = time.monotonic() + 60 * minutes
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Ask the trainer to stop once the time is up."""
+        if time.monotonic() >= self.end:
+            trainer.should_stop = True
+
+
 def read_photos(config: InpaintConfig) -> Photos:
     """The training photos that the configuration names."""
     names: list[str] = []
@@ -146,7 +158,7 @@ def train_inpaint(
 ) -> Path:
     """Train and return the last checkpoint, `<out>/last.ckpt`.
 
-    `photos`: instead of reading the configuration's folders. `max_minutes`: stop then, even if steps are left.
+    `photos`: instead of reading the configuration's folders. `max_minutes`: stop this call then, even if steps are left.
     `resume`: go on from `<out>/last.ckpt`; batches, optimiser and averages continue exactly where it stopped.
     """
     out = Path(config.out)
@@ -164,9 +176,10 @@ def train_inpaint(
     callbacks: list[Callback] = [
         ModelCheckpoint(out, "last", every_n_train_steps=config.save_every, enable_version_counter=False)
     ]
+    if max_minutes is not None:
+        callbacks.append(StopAfter(max_minutes))
     trainer = pl.Trainer(
         max_steps=config.steps,
-        max_time=datetime.timedelta(minutes=max_minutes) if max_minutes else None,
         accelerator="auto",
         devices=1,
         logger=CSVLogger(str(out), name="log", flush_logs_every_n_steps=20),
