@@ -1,0 +1,68 @@
+"""What the bundle knows of words without looking at a photo: nouns it learned, ImageNet classes, what covers what.
+
+Files (made by `unsay.training.segment_bundle`): `words.json` with `vocabulary` (the nouns of the training sentences,
+most frequent first), `visible` (indices of those fit to be named to a person), `narrower` (word -> indices of the
+vocabulary that are kinds of it) and `classes` (word -> ImageNet classes that it covers); `words.npz` with the text
+embeddings of the vocabulary and of the class names, and the bank: mean and covariance of the region embeddings of
+training photos, against which every score is read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unsay.bundle import Bundle
+from unsay.segmentation.trunk import Array
+from unsay.segmentation.words import bare, singular
+
+
+@dataclass(frozen=True, eq=False)
+class Lexicon:
+    """`vectors` [V, E] of `vocabulary`, `class_vectors` [1000, E], unit length; `bank_mean` [E], `bank_spread` [E, E]."""
+
+    vocabulary: list[str]
+    visible: list[int]
+    narrower: dict[str, list[int]]
+    classes: dict[str, list[int]]
+    vectors: Array
+    class_vectors: Array
+    bank_mean: Array
+    bank_spread: Array
+    index: dict[str, int]
+
+    def known(self, word: str) -> bool:
+        """Whether a bare word is in any of the lists."""
+        return word in self.index or word in self.classes or word in self.narrower
+
+    def normal(self, word: str) -> str:
+        """The form under which a user's word is looked up: bare, singular where that is known."""
+        return singular(bare(word), self.known)
+
+
+def load_lexicon(bundle: Bundle, words: str, vectors: str) -> Lexicon:
+    """Open the lexicon's two files; made once for a bundle."""
+
+    def build() -> Lexicon:
+        stored: dict[str, Any] = json.loads(bundle.file(words).read_bytes())
+        with np.load(bundle.file(vectors), allow_pickle=False) as arrays:
+            tables = [_unit(arrays[k].astype(np.float32)) for k in ("vocabulary", "classes")]
+            tables += [arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread")]
+        index = {w: i for i, w in enumerate(stored["vocabulary"])}
+        return Lexicon(
+            stored["vocabulary"],
+            stored["visible"],
+            stored["narrower"],
+            stored["classes"],
+            *tables,
+            index,
+        )
+
+    return bundle.part(f"lexicon:{words}", build)
+
+
+def _unit(rows: Array) -> Array:
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), np.float32)
