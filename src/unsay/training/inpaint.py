@@ -158,7 +158,7 @@ def train_inpaint(
 ) -> Path:
     """Train and return the last checkpoint, `<out>/last.ckpt`.
 
-    `photos`: instead of reading the configuration's folders. `max_minutes`: stop this call then, even if steps are left.
+    `photos`: instead of reading the configured folders. `max_minutes`: end this call then, even if steps are left.
     `resume`: go on from `<out>/last.ckpt`; batches, optimiser and averages continue exactly where it stopped.
     """
     out = Path(config.out)
