@@ -80,13 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note(f"unsay: {one_line(error)}")
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
-        note("unsay: interrupted, nothing was written")
-        return INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         return _unexpected(error)
+    if status == INTERRUPTED:  # Typer itself returns this for Ctrl-C inside a command, others raise
+        note("unsay: interrupted, nothing was written")
     return status if isinstance(status, int) else 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from unsay.bundle import Bundle
 from unsay.errors import NotFound
-from unsay.inpainting import fill_hole, grow_mask, settled
+from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.options import EraseOptions, SegmentOptions
 from unsay.results import Mask, Patch, Pixels, Segmentation
 from unsay.segmentation import segment_pixels
@@ -42,7 +42,7 @@ def erase_pixels(
     if not segmentation.found:
         raise nothing_found(segmentation, options.segment)
     inpaint = settled(options.inpaint, rgb.shape)
-    hole = grow_mask(np.asarray(segmentation.labels > 0), inpaint.grow or 0)
+    hole = grown_hole(np.asarray(segmentation.labels > 0), inpaint)
     patches = [] if dry_run else fill_hole(rgb, hole, bundle, replace(inpaint, grow=0))
     return Erased(patches, hole, segmentation)
 

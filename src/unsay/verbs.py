@@ -21,7 +21,7 @@ from unsay.bundle import Bundle, load_bundle
 from unsay.delivery import check_mask_target, edited_target, is_path, piped, protect
 from unsay.erasing import erase_pixels, nothing_found
 from unsay.errors import BadInput
-from unsay.inpainting import fill_hole, grow_mask, settled
+from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.masks_out import SUFFIXES, check_format, encoded
 from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
 from unsay.photo import Photo
@@ -209,7 +209,7 @@ def run_inpaint(
     opened, give = open_photo(photo, max_megapixels=max_megapixels)
     given = read_mask(mask, (opened.width, opened.height))
     numbers = settled(options, given.shape)
-    hole = grow_mask(given, numbers.grow or 0)
+    hole = grown_hole(given, numbers)
     patches = fill_hole(opened.rgb, hole, network, replace(numbers, grow=0))
     value = _deliver(opened.with_patches(patches), give, target)
     details = {

@@ -63,8 +63,8 @@ def working(text: str, *, quiet: bool = False) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """A line for the person, on standard error: standard output is for results."""
-    print(text, file=sys.stderr)
+    """A line for the person, on standard error: standard output is for results. Words cannot steer the terminal."""
+    print("".join(c if c.isprintable() or c == "\n" else "?" for c in text), file=sys.stderr)
 
 
 def print_json(value: dict[str, Any]) -> None:

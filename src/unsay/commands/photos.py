@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unsay.commands.console import PIPE, answering, note, numbers, print_json, source, target, working
 from unsay.errors import BadInput
 from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
-from unsay.results import Report
+
+if TYPE_CHECKING:
+    from unsay.results import Report
 
 Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="The photo's path; - reads it from standard input.")]
 Words = Annotated[list[str], typer.Argument(metavar="WORD", help="What to look for, one or more words.")]

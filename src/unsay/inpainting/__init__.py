@@ -13,7 +13,7 @@ from unsay.inpainting.window import Window, plan_windows, shrunk, tiles
 from unsay.options import InpaintOptions
 from unsay.results import Mask, Patch, Pixels
 
-__all__ = ["fill_hole", "grow_mask", "settled"]
+__all__ = ["fill_hole", "grow_mask", "grown_hole", "settled"]
 
 AS_GIVEN = InpaintOptions()
 """The mask as it is: neither grown nor feathered."""
@@ -28,15 +28,23 @@ def fill_hole(rgb: Pixels, hole: Mask, bundle: Bundle, options: InpaintOptions =
     """
     if hole.shape != rgb.shape[:2]:
         raise BadInput(f"the mask is {_size(hole)} pixels, the photo {_size(rgb)}: give a mask of the photo's size")
-    grow, feather = settle(options, hole.shape)
-    grown = grow_mask(hole, grow)
-    if grown.all():
-        cause = "the hole" if hole.all() else f"the hole, grown by {grow} pixels,"
-        raise BadInput(
-            f"{cause} covers the whole photo ({_size(rgb)}): nothing is left to fill from; use a smaller mask"
-        )
+    _, feather = settle(options, hole.shape)
+    grown = grown_hole(hole, options)
     filler = Filler.of(bundle)
     return [_patch(rgb, grown, window, filler, feather) for window in plan_windows(grown, filler.max_side)]
+
+
+def grown_hole(mask: Mask, options: InpaintOptions) -> Mask:
+    """`mask` [H, W] bool grown as `options` say. Raises `BadInput` if nothing is left outside it to fill from."""
+    grow, _ = settle(options, mask.shape)
+    grown = grow_mask(mask, grow)
+    if not grown.all():
+        return grown
+    if mask.all():
+        raise BadInput(
+            f"the hole covers the whole photo ({_size(mask)}): nothing is left to fill from; use a smaller one"
+        )
+    raise BadInput(f"the hole grown by {grow} pixels covers the whole photo ({_size(mask)}): grow it less")
 
 
 def _patch(rgb: Pixels, hole: Mask, window: Window, filler: Filler, feather: int) -> Patch:
