@@ -169,7 +169,8 @@ def _pil_values(image: Any, samples: Samples) -> npt.NDArray[Any]:
     palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     opaque = _opaque_entries(image.info.get("transparency"), len(palette))
     nearest = cKDTree(palette[opaque].astype(np.float64)).query(samples[:, :3].astype(np.float64))[1]
-    return opaque[nearest][:, None].astype(np.uint8)
+    indices: npt.NDArray[np.uint8] = opaque[nearest][:, None].astype(np.uint8)
+    return indices
 
 
 def _opaque_entries(transparency: int | bytes | None, count: int) -> npt.NDArray[np.intp]:

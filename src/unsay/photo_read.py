@@ -104,8 +104,10 @@ def block_other_loaders() -> None:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as messages show it: on one line whatever characters it holds."""
+    """A path as messages show it: on one line whatever characters it holds, and not longer than a line or two."""
     text = os.fspath(path)
+    if len(text) > 200:
+        text = f"{text[:80]}...{text[-80:]}"
     return text if text.isprintable() and text.strip() else repr(text)
 
 

@@ -83,8 +83,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     A link is followed, an existing file's permissions are kept. Raises `BadInput` where nothing can be written there,
     `UnsayError` where writing fails; the old file, if any, is then still there and whole.
     """
-    target, name = Path(os.path.realpath(path)), shown(path)
-    mode = _permissions(target, name)
+    name = shown(path)
+    target, mode = _target(path, name)
     temporary = target.with_name(f".unsay-{secrets.token_hex(8)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -221,10 +221,13 @@ def _metadata(file: PhotoFile, native: Native) -> Metadata:
 def _attach(image: Any, metadata: Metadata) -> None:
     """Give a libvips image its metadata the way a loader does: libvips writes only EXIF tags that it has read."""
     dot = as_vips(np.zeros((1, 1, 3), np.uint8), 3).pngsave_buffer(keep="none")
-    carrier = load_header(containers.write_png(dot, containers.png_metadata_chunks(metadata)), "png")
+    chunks = containers.png_metadata_chunks(replace(metadata, icc=None))
+    carrier = load_header(containers.write_png(dot, chunks), "png")
     for field in carrier.get_fields():
-        if field.startswith(("exif-", "xmp-", "icc-")):
+        if field.startswith(("exif-", "xmp-")):
             image.set_type(carrier.get_typeof(field), field, carrier.get(field))
+    if metadata.icc:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", metadata.icc)
 
 
 def _fit(native: Native, metadata: Metadata, target: str) -> tuple[Native, Metadata]:
@@ -250,12 +253,13 @@ def _fit(native: Native, metadata: Metadata, target: str) -> tuple[Native, Metad
 # --- the file system ----------------------------------------------------------------------------------------------
 
 
-def _permissions(target: Path, name: str) -> int | None:
-    """The permission bits of an existing target, None where there is none. Raises `BadInput` if it must stay."""
+def _target(path: str | os.PathLike[str], name: str) -> tuple[Path, int | None]:
+    """The file behind `path` and its permission bits (None: there is none yet). Raises `BadInput` if it must stay."""
     try:
+        target = Path(os.path.realpath(path))
         status = os.stat(target)
     except FileNotFoundError:
-        return None
+        return target, None
     except (OSError, ValueError) as error:
         raise _unwritable(name, error) from error
     if stat.S_ISDIR(status.st_mode):
@@ -264,7 +268,7 @@ def _permissions(target: Path, name: str) -> int | None:
         raise BadInput(f"{name} is not an ordinary file: name another, or use - for a pipe")
     if not os.access(target, os.W_OK):
         raise BadInput(f"{name} is write-protected: name another file or change its permissions")
-    return stat.S_IMODE(status.st_mode)
+    return target, stat.S_IMODE(status.st_mode)
 
 
 def _unwritable(name: str, error: OSError | ValueError) -> UnsayError:
