@@ -15,7 +15,8 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     The checkpoint is read without executing anything in it. Raises `BadInput` for a file that is no checkpoint of ours.
     """
     try:
-        kind = torch.load(checkpoint, map_location="cpu", weights_only=True)["kind"]
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        kind = state.get("kind", "segment" if "head" in state else None)
     except Exception as error:  # torch raises whatever the file's first bytes provoke
         raise BadInput(f"{checkpoint} is not a checkpoint of `unsay train`: {error}".split("\n")[0]) from error
     if kind == "inpaint":
@@ -23,7 +24,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
 
         return export_inpaint(checkpoint, folder)
     if kind == "segment":
-        from unsay.training.segment import export_segment
+        from unsay.training.segment_bundle import export_segment
 
         export_segment(checkpoint, folder)
         return folder
