@@ -28,6 +28,7 @@ from unsay.photo import Photo
 from unsay.photo_write import write_atomically
 from unsay.results import Mask, Report, Segmentation
 from unsay.segmentation import segment_pixels
+from unsay.segmentation.pipeline import read_constants
 
 AnyBundle = str | os.PathLike[str] | Bundle
 Words = str | Iterable[str]
@@ -276,7 +277,7 @@ def _about_words(found: Segmentation) -> dict[str, Any]:
 
 
 def _segment_constants(bundle: Bundle, options: SegmentOptions) -> dict[str, Any]:
-    own = bundle.section("segment").get("threshold")
+    own = read_constants(bundle).threshold
     return {
         "threshold": own if options.threshold is None else options.threshold,
         "box": options.box,

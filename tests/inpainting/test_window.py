@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from unsay.inpainting.hole import MAX_PIECES, piece_boxes
-from unsay.inpainting.window import MIN_MARGIN, plan_windows, shrunk, tiles
+from unsay.inpainting.hole import MAX_PIECES, Box, piece_boxes
+from unsay.inpainting.window import plan_windows, shrunk, tiles
 
 shapes = st.tuples(st.integers(1, 300), st.integers(1, 300))
 spots = st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=6)
@@ -21,11 +21,11 @@ def painted(shape: tuple[int, int], rectangles: list[tuple[float, ...]]) -> np.n
     return hole
 
 
-@given(shape=shapes, rectangles=spots, max_side=st.sampled_from([64, 128, 512]))
-def test_every_hole_pixel_lies_in_exactly_one_window(shape, rectangles, max_side) -> None:  # type: ignore[no-untyped-def]
+@given(shape=shapes, rectangles=spots, max_side=st.sampled_from([64, 128, 512]), multiple=st.sampled_from([1, 16, 64]))
+def test_every_hole_pixel_lies_in_exactly_one_window(shape, rectangles, max_side, multiple) -> None:  # type: ignore[no-untyped-def]
     hole = painted(shape, rectangles)
     covered = np.zeros(shape, int)
-    for window in plan_windows(hole, max_side):
+    for window in plan_windows(hole, max_side, multiple):
         covered[window.hole.slices] += 1
         assert 0 < window.scale <= 1
         assert window.area.joined(window.hole) == window.area
@@ -43,7 +43,18 @@ def test_small_hole_is_filled_at_full_resolution_with_its_surroundings() -> None
     hole[:] = False
     hole[1500, 1500] = True
     (window,) = plan_windows(hole, 512)
-    assert window.area.long == 2 * MIN_MARGIN + 1
+    assert window.area.long == 2 * 64 + 1
+
+
+def test_windows_take_real_context_instead_of_padding() -> None:
+    hole = np.zeros((3000, 4000), bool)
+    hole[10:60, 3950:] = True
+    (window,) = plan_windows(hole, 512, 128)
+    assert window.area == Box(3872, 0, 4000, 128)
+    hole[1000:2000, 1000:2100] = True
+    window = plan_windows(hole, 512, 128)[1]
+    small, _ = shrunk(np.zeros((3000, 4000, 3), np.uint8)[window.area.slices], hole[window.area.slices], window.scale)
+    assert small.shape == (512, 512, 3)
 
 
 def test_large_hole_is_shrunk_until_its_window_fits() -> None:

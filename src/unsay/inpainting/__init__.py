@@ -31,7 +31,9 @@ def fill_hole(rgb: Pixels, hole: Mask, bundle: Bundle, options: InpaintOptions =
     _, feather = settle(options, hole.shape)
     grown = grown_hole(hole, options)
     filler = Filler.of(bundle)
-    return [_patch(rgb, grown, window, filler, feather) for window in plan_windows(grown, filler.max_side)]
+    return [
+        _patch(rgb, grown, window, filler, feather) for window in plan_windows(grown, filler.max_side, filler.multiple)
+    ]
 
 
 def grown_hole(mask: Mask, options: InpaintOptions) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,8 +12,8 @@ import numpy as np
 from unsay.inpainting.hole import Box, depths, join_pairs, piece_boxes
 from unsay.results import Mask, Pixels
 
-MIN_MARGIN = 64
-"""Pixels of context on each side of a hole, at the network's scale, however small the hole."""
+MIN_MARGIN_SHARE = 0.125
+"""Context on each side of a hole as a share of `max_side` (64 pixels of 512), however small the hole."""
 THIN_SHARE = 0.25
 """A hole at most this share of `max_side` thick is filled tile by tile: every tile then sees across it."""
 TILE_MARGIN_SHARE = 0.1875
@@ -39,8 +40,11 @@ class _Cluster:
         return _Cluster(self.box.joined(other.box), max(self.thickness, other.thickness))
 
 
-def plan_windows(hole: Mask, max_side: int) -> list[Window]:
+def plan_windows(hole: Mask, max_side: int, multiple: int = 1) -> list[Window]:
     """Windows that together cover every True pixel of `hole` [H, W]; their `hole` boxes do not overlap.
+
+    Sides at the network's scale are at most `max_side` (but for tiled windows) and, where the photo is large enough,
+    multiples of `multiple`: the network would else look at mirrored pixels at the same cost.
 
     The scale is the best of two: where the whole window fits into `max_side`, and where the hole is thin enough to
     be filled tile by tile. It is never above 1. Neighbours are joined where that is no coarser. Source: ours.
@@ -56,7 +60,8 @@ def plan_windows(hole: Mask, max_side: int) -> list[Window]:
         return scales[0] >= min(scales[1:])
 
     clusters = [_Cluster(box, _thickness(hole, box)) for box in piece_boxes(hole)]
-    return [_window(cluster, shape, max_side) for cluster in join_pairs(clusters, wanted, _Cluster.joined)]
+    windows = (_window(cluster, shape, max_side) for cluster in join_pairs(clusters, wanted, _Cluster.joined))
+    return [_filled_up(window, shape, multiple) for window in windows]
 
 
 def tiles(hole: Mask, max_side: int) -> Iterator[tuple[Box, Box]]:
@@ -94,12 +99,27 @@ def shrunk(rgb: Pixels, hole: Mask, scale: float) -> tuple[Pixels, Mask]:
 def _window(cluster: _Cluster, shape: tuple[int, ...], max_side: int) -> Window:
     box = cluster.box
     room = (max_side - box.long) // 2
-    one = box.grown(max(MIN_MARGIN, min(max(room, box.long // 2), box.long)), shape)
+    one = box.grown(max(round(MIN_MARGIN_SHARE * max_side), min(max(room, box.long // 2), box.long)), shape)
     fits, thin = max_side / one.long, THIN_SHARE * max_side / cluster.thickness
     if fits >= min(thin, 1):
         return Window(box, one, min(fits, 1.0))
     scale = min(thin, 1.0)
     return Window(box, box.grown(round(TILE_MARGIN_SHARE * max_side / scale), shape), scale)
+
+
+def _filled_up(window: Window, shape: tuple[int, ...], multiple: int) -> Window:
+    """The window with as much more context as the network's multiples have room for."""
+    area, scale = window.area, window.scale
+    x0, x1 = _stretched(area.x0, area.x1, shape[1], scale, multiple)
+    y0, y1 = _stretched(area.y0, area.y1, shape[0], scale, multiple)
+    return Window(window.hole, Box(x0, y0, x1, y1), scale)
+
+
+def _stretched(start: int, stop: int, limit: int, scale: float, multiple: int) -> tuple[int, int]:
+    wanted = math.ceil(round((stop - start) * scale) / multiple) * multiple
+    length = max(min(int(wanted / scale), limit), stop - start)
+    start = min(max(start - (length - stop + start) // 2, 0), limit - length)
+    return start, start + length
 
 
 def _thickness(hole: Mask, box: Box) -> float:
