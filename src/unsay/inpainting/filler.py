@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -39,6 +38,7 @@ class Filler:
             raise BundleError(
                 f"the inpaint part of the bundle {bundle.name!r} needs multiple, max_side and std above 0"
             )
+        self.max_side -= self.max_side % self.multiple
         self.session: Any = bundle.session(file)
 
     @classmethod
@@ -62,12 +62,18 @@ class Filler:
         return np.where(hole[..., None], self._pixels(fill, hole.shape), rgb)
 
     def _prepared(self, rgb: Pixels, hole: Mask) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Network inputs [1, 3, H, W] and keep [1, 1, H, W]; mirrored at the right and bottom up to the multiple."""
-        down, right = (-side % self.multiple for side in hole.shape)
-        mirrored = [cv2.copyMakeBorder(a, 0, down, 0, right, cv2.BORDER_REFLECT) for a in (rgb, hole.view(np.uint8))]
-        keep = np.float32(1) - mirrored[1].astype(np.float32)
-        image = (mirrored[0].astype(np.float32) / np.float32(255) - self.mean) / self.std * keep[..., None]
-        return np.ascontiguousarray(image.transpose(2, 0, 1)[None]), keep[None, None]
+        """Network inputs [1, 3, H, W] and keep [1, 1, H, W], padded at the right and bottom as if that were hole.
+
+        Nothing is known there, and the network's own padding says so too; mirroring would show it a second hole.
+        """
+        height, width = hole.shape
+        down, right = -height % self.multiple, -width % self.multiple
+        image = np.zeros((1, 3, height + down, width + right), np.float32)
+        keep = np.zeros((1, 1, height + down, width + right), np.float32)
+        keep[0, 0, :height, :width] = ~hole
+        colours = (rgb.astype(np.float32) / np.float32(255) - self.mean) / self.std * ~hole[..., None]
+        image[0, :, :height, :width] = colours.transpose(2, 0, 1)
+        return image, keep
 
     def _pixels(self, fill: npt.NDArray[np.float32], shape: tuple[int, ...]) -> Pixels:
         colours: npt.NDArray[np.float32] = fill[0, :, : shape[0], : shape[1]].transpose(1, 2, 0) * self.std + self.mean

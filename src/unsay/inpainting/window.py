@@ -44,7 +44,7 @@ def plan_windows(hole: Mask, max_side: int, multiple: int = 1) -> list[Window]:
     """Windows that together cover every True pixel of `hole` [H, W]; their `hole` boxes do not overlap.
 
     Sides at the network's scale are at most `max_side` (but for tiled windows) and, where the photo is large enough,
-    multiples of `multiple`: the network would else look at mirrored pixels at the same cost.
+    multiples of `multiple`: the network would else look at padding at the same cost.
 
     The scale is the best of two: where the whole window fits into `max_side`, and where the hole is thin enough to
     be filled tile by tile. It is never above 1. Neighbours are joined where that is no coarser. Source: ours.
