@@ -144,6 +144,24 @@ def test_other_formats_are_named(data: bytes, what: str) -> None:
     assert what in refusal(data)
 
 
+def test_libvips_can_be_locked_to_the_five_formats() -> None:
+    code = (
+        "import pyvips\n"
+        "from unsay.photo_read import block_other_loaders\n"
+        "made = pyvips.Image.black(8, 8, bands=3)\n"
+        "suffixes = {'.jpg': {}, '.png': {}, '.webp': {}, '.tif': {}, '.avif': {'effort': 0}}\n"
+        "files = [made.write_to_buffer(s, **o) for s, o in suffixes.items()]\n"
+        "gif = made.write_to_buffer('.gif')\n"
+        "pyvips.Image.new_from_buffer(gif, '')\n"
+        "block_other_loaders()\n"
+        "assert all(pyvips.Image.new_from_buffer(f, '').avg() < 1 for f in files)\n"
+        "try:\n    pyvips.Image.new_from_buffer(gif, '')\n"
+        "except pyvips.Error:\n    print('locked')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "locked\n"
+
+
 def frames(format: str) -> bytes:
     one, two = Image.fromarray(PIXELS), Image.fromarray(PIXELS[::-1].copy())
     stream = io.BytesIO()

@@ -17,15 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unsay.photo import Photo
-from unsay.photo_containers import jpeg_coding, jpeg_segments, png_chunks, webp_chunks
-from unsay.photo_metadata import clean_exif, clean_iptc, clean_photoshop, clean_xmp
-from unsay.photo_write import jpeg_quality
+from unsay.photo_containers import jpeg_segments, png_chunks, webp_chunks
+from unsay.photo_metadata import EXIF_PREFIX, clean_exif, clean_iptc, clean_photoshop, clean_xmp
 from unsay.results import Patch
 
-RED = np.full((48, 64, 3), (230, 20, 20), np.uint8)
+RED = np.random.default_rng(1).integers((220, 0, 0), (256, 60, 60), (48, 64, 3)).astype(np.uint8)
 SCENE = np.full((48, 64, 3), (90, 120, 150), np.uint8)
 SCENE[8:24, 8:24] = (230, 20, 20)
-ERASE = Patch(8, 8, np.full((16, 16, 3), (90, 120, 150), np.uint8), np.ones((16, 16), np.float32))
 THUMBNAIL = pyvips.Image.new_from_array(RED).jpegsave_buffer(Q=60)
 PREVIEW = pyvips.Image.new_from_array(RED[:24, :40].copy()).jpegsave_buffer(Q=70)
 PACKED = base64.b64encode(THUMBNAIL).decode()
@@ -101,8 +99,8 @@ def shows_no_red(data: bytes) -> None:
     """No picture that can be found anywhere in the file shows the erased square."""
     assert Photo.open(data).rgb[..., 0].max() < 180
     for piece in (THUMBNAIL, PREVIEW):
-        for start in range(0, len(piece) - 24, 24):
-            assert piece[start : start + 24] not in data or len(set(piece[start : start + 24])) < 4 or start < 640
+        coded = piece.index(b"\xff\xda") + 16  # what is before are tables that the photo may share
+        assert not any(piece[start : start + 16] in data for start in range(coded, len(piece) - 16, 16))
     assert data.count(b"\xff\xd8\xff") == (1 if data[:2] == b"\xff\xd8" else 0)
     assert PACKED[900:960].encode() not in data
     assert THUMBNAIL[-30:].hex().encode() not in data
@@ -113,12 +111,11 @@ def pil_exif(data: bytes) -> Image.Exif:
         return opened.getexif()
 
 
-JPEG_EXIF = b"Exif\0\0"
 WITH_EXIF = {
-    "jpeg": lambda block: with_segments(scene(".jpg"), (0xE1, JPEG_EXIF + block)),
+    "jpeg": lambda block: with_segments(scene(".jpg"), (0xE1, EXIF_PREFIX + block)),
     "png": lambda block: with_chunks(scene(".png"), (b"eXIf", block)),
     "webp": lambda block: webp(scene(".webp", lossless=True), EXIF=block),
-    "lossy webp": lambda block: webp(scene(".webp"), EXIF=JPEG_EXIF + block),
+    "lossy webp": lambda block: webp(scene(".webp"), EXIF=EXIF_PREFIX + block),
 }
 
 
@@ -133,9 +130,9 @@ def webp(data: bytes, **chunks: bytes) -> bytes:
 
 def exif_block(data: bytes) -> bytes:
     if data[:2] == b"\xff\xd8":
-        return next(v for m, v in jpeg_segments(data) if m == 0xE1 and v.startswith(JPEG_EXIF))[6:]
+        return next(v for m, v in jpeg_segments(data) if m == 0xE1 and v.startswith(EXIF_PREFIX))[6:]
     if data[:4] == b"RIFF":
-        return dict(webp_chunks(data))[b"EXIF"].removeprefix(JPEG_EXIF)
+        return dict(webp_chunks(data))[b"EXIF"].removeprefix(EXIF_PREFIX)
     return dict(png_chunks(data))[b"eXIf"]
 
 
@@ -270,7 +267,7 @@ IPTC = dataset(2, 5, b"Harbour") + dataset(2, 25, b"boats")
 RESOURCES = (
     resource(1005, b"resolution", b"odd")
     + resource(1036, bytes(28) + THUMBNAIL)
-    + resource(1033, bytes(28) + THUMBNAIL)
+    + resource(1033, bytes(28) + RED.tobytes()[:600])
     + resource(1028, IPTC + dataset(2, 202, THUMBNAIL) + dataset(8, 10, THUMBNAIL))
     + resource(1058, exif())
     + resource(1060, XMP)
@@ -285,9 +282,10 @@ def test_photoshop_resources_lose_their_pictures_only() -> None:
     assert b"Maker of cameras" in cleaned
     assert b"A photographer" in cleaned
     assert b"plug-in" not in cleaned
+    assert RED.tobytes()[:12] not in cleaned
     assert b"\xff\xd8\xff" not in cleaned
     assert clean_photoshop(cleaned) == cleaned
-    assert clean_photoshop(RESOURCES[:-40]) + b"" in cleaned
+    assert clean_photoshop(RESOURCES[:-40]) == cleaned
     long = b"\x1c\x02\x78\x80\x04" + struct.pack(">I", 5) + b"12345"
     assert clean_iptc(long + IPTC + b"rubbish") == long + IPTC
 
@@ -299,7 +297,7 @@ def test_jpeg_loses_every_extension_that_holds_a_picture() -> None:
         scene(".jpg"),
         (0xE0, jfif),
         (0xE0, b"JFXX\0\x10" + THUMBNAIL),
-        (0xE1, JPEG_EXIF + exif(orientation=1)),
+        (0xE1, EXIF_PREFIX + exif(orientation=1)),
         (0xE1, b"http://ns.adobe.com/xmp/extension/\0" + PACKED.encode()),
         (0xE2, b"MPF\0MM\0*" + bytes(60)),
         (0xE2, b"FPXR\0" + THUMBNAIL),
@@ -334,7 +332,7 @@ def test_png_texts_and_private_chunks(kind: bytes) -> None:
         (b"pHYs", struct.pack(">IIB", 2835, 2835, 1)),
         (b"tIME", bytes([7, 229, 5, 4, 3, 2, 1])),
         text(b"Author", b"A photographer"),
-        raw(b"exif", JPEG_EXIF + exif()),
+        raw(b"exif", EXIF_PREFIX + exif()),
         raw(b"8bim", RESOURCES),
         raw(b"iptc", IPTC + dataset(2, 202, THUMBNAIL)),
         raw(b"unknown", THUMBNAIL),
@@ -348,18 +346,7 @@ def test_png_texts_and_private_chunks(kind: bytes) -> None:
     assert set(texts) == {b"Author", *(b"Raw profile type " + n for n in (b"exif", b"8bim", b"iptc"))}
     plain = texts[b"Raw profile type exif"]
     plain = zlib.decompress(plain[1:]) if kind == b"zTXt" else plain
-    assert bytes.fromhex(plain.split(b"\n", 3)[3].decode()) == clean_exif(JPEG_EXIF + exif())
-
-
-def test_an_icc_profile_survives_byte_for_byte() -> None:
-    icc = pyvips.Image.new_from_array(SCENE).icc_transform("p3").get("icc-profile-data")
-    icc = struct.pack(">I", len(icc) + 70000) + icc[4:] + bytes(70000)  # more than one JPEG segment holds
-    made = pyvips.Image.new_from_array(SCENE)
-    made.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
-    for suffix in (".jpg", ".png", ".webp", ".tif", ".avif"):
-        options = {"effort": 0, "compression": "av1"} if suffix == ".avif" else {}
-        output = erased(made.write_to_buffer(suffix, **options))
-        assert pyvips.Image.new_from_buffer(output, "").get("icc-profile-data") == icc
+    assert bytes.fromhex(plain.split(b"\n", 3)[3].decode()) == clean_exif(EXIF_PREFIX + exif())
 
 
 def tiff(order: str, extra: list[tuple[int, int, Any]]) -> bytes:
@@ -415,74 +402,3 @@ def test_tiff_keeps_what_it_says_and_loses_layers_and_thumbnails(order: str) -> 
         assert read.get_ifd(34665)[37500] == NOTE + bytes(len(PREVIEW))
         assert read.get_ifd(34853)[29] == "2021:05:04"
     assert pyvips.Image.new_from_buffer(output, "").get("orientation") == 3
-
-
-@pytest.mark.parametrize("compression", ["none", "lzw", "deflate", "packbits", "jpeg"])
-def test_tiff_compression_is_kept_where_it_is_lossless(compression: str) -> None:
-    source = pyvips.Image.new_from_array(SCENE).tiffsave_buffer(compression=compression, predictor="none")
-    output = Photo.open(source).with_patches([ERASE]).encode()
-    with Image.open(io.BytesIO(source)) as before, Image.open(io.BytesIO(output)) as after:
-        assert after.tag_v2[259] == (8 if compression == "jpeg" else before.tag_v2[259])
-        np.testing.assert_array_equal(np.array(after)[24:], np.array(before)[24:])
-
-
-def test_the_quality_of_a_jpeg_is_found_again() -> None:
-    image = Image.fromarray(SCENE)
-
-    def coded(quality: int) -> dict[int, tuple[int, ...]]:
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=quality)
-        return jpeg_coding(stream.getvalue()).tables
-
-    for quality in range(1, 101):
-        assert coded(jpeg_quality(coded(quality))) == coded(quality)
-    assert 1 <= jpeg_quality({0: (3,) * 64, 1: (0,) * 64}) <= 100
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_jpeg_coding_is_the_file_s_own(subsampling: int, progressive: bool) -> None:
-    stream = io.BytesIO()
-    Image.fromarray(SCENE).save(stream, "JPEG", quality=83, subsampling=subsampling, progressive=progressive)
-    output = Image.open(io.BytesIO(erased(stream.getvalue())))
-    before = Image.open(stream)
-    assert output.quantization == before.quantization
-    assert bool(output.info.get("progressive")) is progressive
-    sampling = (output.layer[0][1:3], output.layer[1][1:3])
-    assert sampling == (((2, 2), (1, 1)) if subsampling == 2 else ((1, 1), (1, 1)))
-
-
-def test_a_grey_jpeg_stays_grey() -> None:
-    source = pyvips.Image.new_from_array(SCENE[..., 0].copy()).jpegsave_buffer()
-    photo = Photo.open(source)
-    output = photo.with_patches([ERASE]).encode()
-    assert Image.open(io.BytesIO(output)).mode == "L"
-    assert Photo.open(output).rgb.shape == SCENE.shape
-
-
-def test_avif_keeps_exif_upright_and_colours_by_number() -> None:
-    stream = io.BytesIO()
-    Image.fromarray(SCENE).save(stream, "AVIF", exif=exif(), quality=90)
-    before = Photo.open(stream.getvalue())
-    assert (before.width, before.height) == (48, 64)
-    output = erased(stream.getvalue())
-    read = pil_exif(output)
-    assert read[271] == "Maker of cameras"
-    assert read.get(274, 1) == 1
-    assert Photo.open(output).rgb.shape == (64, 48, 3)
-
-
-def test_avif_in_display_p3_gets_its_profile_and_hdr_is_refused() -> None:
-    from unsay.errors import BadInput
-
-    stream = io.BytesIO()
-    Image.fromarray(SCENE).save(stream, "AVIF", quality=90)
-    data = stream.getvalue()
-    at = data.index(b"colrnclx") + 8
-    wide = Photo.open(data[:at] + struct.pack(">HH", 12, 13) + data[at + 4 :])
-    assert wide.native.icc is not None
-    assert wide.rgb[10, 10, 0] > wide.native.pixels[10, 10, 0]
-    assert Photo.open(wide.with_patches([ERASE]).encode()).native.icc == wide.native.icc
-    for primaries, transfer in ((9, 16), (9, 18), (9, 14)):
-        with pytest.raises(BadInput, match="dynamic range"):
-            Photo.open(data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :])

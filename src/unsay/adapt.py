@@ -20,6 +20,7 @@ from unsay.photo import Photo, from_samples
 from unsay.photo_ifd import ORIENTATION
 from unsay.photo_metadata import clean_exif, clean_resource, clean_xmp
 from unsay.photo_native import Samples, displayed
+from unsay.photo_read import read_photo
 from unsay.results import Mask
 
 _PIL_COLOURS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I;16L": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBX": 3}
@@ -64,7 +65,8 @@ def read_mask(source: Any, size: tuple[int, int]) -> Mask:
         mask = _mask_from_array(source)
     elif isinstance(source, (str, os.PathLike)) or _is_encoded(source):
         # A mask has the photo's size, so a larger one is wrong whatever is in it.
-        mask = _mask_from_photo(Photo.open(source, max_megapixels=max(size[0] * size[1] / 1e6, MAX_MEGAPIXELS)))
+        file = read_photo(source, max(size[0] * size[1] / 1e6, MAX_MEGAPIXELS), "mask")
+        mask = _mask_from_photo(Photo(file.native, file))
     elif _is_pil(source):
         mask = _mask_from_pil(source)
     else:

@@ -105,16 +105,15 @@ def jpeg_metadata_segments(metadata: Metadata) -> list[Segment]:
 
 def write_jpeg(encoded: bytes, segments: Iterable[Segment]) -> bytes:
     """A JPEG with the coded pixels of `encoded` and the given segments in place of its own blocks."""
-    out = bytearray(b"\xff\xd8")
-    coding_at = 2
-    for marker, payload in segments:
-        out += struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+    whole, at = memoryview(encoded), 2
+    out: list[bytes | memoryview] = [b"\xff\xd8"]
+    out += [struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload for marker, payload in segments]
     for marker, payload in jpeg_segments(encoded):
-        size = len(payload) + 4
+        end = at + len(payload) + 4
         if not (0xE0 <= marker <= 0xED or marker in (0xEF, 0xFE)):
-            out += encoded[coding_at : coding_at + size]
-        coding_at += size
-    return bytes(out + encoded[coding_at:])
+            out.append(whole[at:end])
+        at = end
+    return b"".join([*out, whole[at:]])
 
 
 def _quantisation(payload: bytes) -> dict[int, tuple[int, ...]]:

@@ -15,7 +15,7 @@ import pyvips
 from unsay.errors import BadInput
 from unsay.photo_containers import png_chunks, webp_chunks
 from unsay.photo_native import Native, from_vips
-from unsay.photo_tiff import tiff_pages
+from unsay.photo_tiff import tiff_pages, with_plain_alpha
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
@@ -66,18 +66,22 @@ class PhotoFile:
     lossless: bool
 
 
-def read_photo(source: Source, max_megapixels: float) -> PhotoFile:
-    """Read a photo; its size is checked before any pixel is decoded. Raises `BadInput`."""
+def read_photo(source: Source, max_megapixels: float, what: str = "photo") -> PhotoFile:
+    """Read a photo (`what` it is called in messages); its size is checked before any pixel is decoded.
+
+    Raises `BadInput`.
+    """
     if not max_megapixels > 0:
         raise BadInput(f"max_megapixels is {max_megapixels}: give a number above 0")
-    name, data = _read_bytes(source, max_megapixels)
+    name, data = _read_bytes(source, max_megapixels, what)
     kind = _identify(name, data[:_HEAD])
     _refuse_several(name, kind, data)
-    header = _load(name, kind, data)
+    decodable = with_plain_alpha(data) if kind == "tiff" else data
+    header = _load(name, kind, decodable)
     _check_header(name, header, max_megapixels)
     icc = header.get("icc-profile-data") if header.get_typeof("icc-profile-data") else _nclx_profile(name, kind, data)
     native = Native(
-        pixels=_decode(name, kind, data),
+        pixels=_decode(name, kind, decodable),
         colours=_COLOURS[header.interpretation],
         orientation=_orientation(kind, header),
         icc=icc,
@@ -111,15 +115,16 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if text.isprintable() and text.strip() else repr(text)
 
 
-def _read_bytes(source: Source, max_megapixels: float) -> tuple[str, bytes]:
+def _read_bytes(source: Source, max_megapixels: float, what: str) -> tuple[str, bytes]:
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return "the photo given as bytes", bytes(source)
+        return f"the {what} given as bytes", bytes(source)
     limit = math.inf if math.isinf(max_megapixels) else int(max_megapixels * 8e6) + _SLACK_BYTES
     if isinstance(source, (str, os.PathLike)):
         return shown(source), _read_path(Path(source), shown(source), limit)
     if not hasattr(source, "read"):
-        raise BadInput(f"a photo is a path, bytes or a binary stream, not {type(source).__name__}")
-    return "the photo given as a stream", _read_stream(source, "the photo given as a stream", limit)
+        raise BadInput(f"a {what} is a path, bytes or a binary stream, not {type(source).__name__}")
+    name = f"the {what} given as a stream"
+    return name, _read_stream(source, name, limit)
 
 
 def _read_path(path: Path, name: str, limit: float) -> bytes:

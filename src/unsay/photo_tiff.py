@@ -52,6 +52,21 @@ def tiff_number(data: bytes, tag: int) -> int:
     return _integer(data, ifd.read_directory(data, layout.first, layout), tag, layout)
 
 
+def with_plain_alpha(data: bytes) -> bytes:
+    """The same file, its alpha called unassociated: libvips would divide the colours of the other kind by it.
+
+    Colours that were multiplied with alpha are then seen, patched and written as they are stored, over black.
+    """
+    layout = ifd.read_layout(data)
+    slot = ifd.find(ifd.read_directory(data, layout.first, layout), _EXTRA_SAMPLES)
+    if slot is None or slot.kind != 3 or 1 not in ifd.integers(data, slot, layout):
+        return data
+    copy = bytearray(data)
+    plain = [2 if value == 1 else value for value in ifd.integers(data, slot, layout)]
+    struct.pack_into(f"{layout.order}{slot.length}H", copy, slot.value_at, *plain)
+    return bytes(copy)
+
+
 def kept_tiff_tags(data: bytes) -> list[ifd.Tag]:
     """The tags of a TIFF file that an edited copy carries, without pictures in them.
 
@@ -84,9 +99,14 @@ def write_tiff(encoded: bytes, tags: list[ifd.Tag]) -> bytes:
     own = [tag for tag in ifd.read_tags(encoded, layout.first, layout) if tag.tag not in _RESOLUTION]
     names = {tag.tag for tag in own}
     added = [tag for tag in tags if tag.tag != _EXTRA_SAMPLES or tag.tag in names]
-    body = encoded + b"\0" * (len(encoded) % 2)
-    directory = ifd.write_directory([*own, *added], len(body))
-    return body[:4] + struct.pack("<I", len(body)) + body[8:] + directory
+    at = len(encoded) + len(encoded) % 2
+    parts: list[bytes | memoryview] = [
+        encoded[:4],
+        struct.pack("<I", at),
+        memoryview(encoded)[8:],
+        b"\0" * (at - len(encoded)),
+    ]
+    return b"".join([*parts, ifd.write_directory([*own, *added], at)])
 
 
 def _integer(data: bytes, directory: ifd.Directory, tag: int, layout: ifd.Layout) -> int:
