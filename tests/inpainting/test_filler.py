@@ -81,7 +81,7 @@ def test_tiles_agree_with_one_large_window(tmp_path: Path, tiny_bundle: Bundle) 
 
 def test_empty_and_full_holes(tiny_bundle: Bundle, make_rgb: MakeRgb) -> None:
     assert fill_hole(make_rgb(20, 30), np.zeros((20, 30), bool), tiny_bundle) == []
-    with pytest.raises(BadInput, match=r"the hole covers the whole photo \(30x20\).*smaller one"):
+    with pytest.raises(BadInput, match=r"the hole covers the whole photo \(30x20\).*choose less"):
         fill_hole(make_rgb(20, 30), np.ones((20, 30), bool), tiny_bundle)
     almost = np.ones((20, 30), bool)
     almost[3, 4] = False

@@ -43,9 +43,7 @@ def grown_hole(mask: Mask, options: InpaintOptions) -> Mask:
     if not grown.all():
         return grown
     if mask.all():
-        raise BadInput(
-            f"the hole covers the whole photo ({_size(mask)}): nothing is left to fill from; use a smaller one"
-        )
+        raise BadInput(f"the hole covers the whole photo ({_size(mask)}): nothing is left to fill from; choose less")
     raise BadInput(f"the hole grown by {grow} pixels covers the whole photo ({_size(mask)}): grow it less")
 
 

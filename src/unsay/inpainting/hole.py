@@ -10,7 +10,6 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from unsay.errors import BadInput
 from unsay.options import InpaintOptions
@@ -121,12 +120,12 @@ def piece_boxes(mask: Mask, *, gap: int = 0) -> list[Box]:
     """
     cell = math.ceil(max(mask.shape) / COARSE_SIDE)
     coarse = _any_pool(mask, cell)
-    count, labels = _labelled(coarse, gap / cell)
-    while count > MAX_PIECES:
+    labels, boxes = _labelled(coarse, gap / cell)
+    while len(boxes) > MAX_PIECES:
         gap = max(8 * cell, 2 * gap)
-        count, labels = _labelled(coarse, gap / cell)
-    found = ndimage.find_objects(np.where(coarse, labels, 0))
-    rough = [_full_size(pair, cell, mask.shape) for pair in found if pair is not None]
+        labels, boxes = _labelled(coarse, gap / cell)
+    exact = [_tightened(coarse, box, labels, number) for number, box in enumerate(boxes, 1)]
+    rough = [_full_size(box, cell, mask.shape) for box in exact]
     tight = [_tightened(mask, box) for box in join_pairs(rough, Box.overlaps, Box.joined)]
     return sorted(tight, key=lambda box: (box.y0, box.x0))
 
@@ -143,11 +142,13 @@ def join_pairs(items: list[T], wanted: Callable[[T, T], bool], join: Callable[[T
     return done
 
 
-def _labelled(mask: Mask, gap: float) -> tuple[int, npt.NDArray[np.int32]]:
+def _labelled(mask: Mask, gap: float) -> tuple[npt.NDArray[np.int32], list[Box]]:
+    """Labels [H, W] of the pieces, those `gap` cells apart or less with one label, and a box around each, not tight."""
     reach = 2 * math.ceil(gap / 2) + 1
     near = cv2.dilate(mask.view(np.uint8), np.ones((reach, reach), np.uint8))
-    count, labels = cv2.connectedComponents(near, connectivity=8)
-    return count - 1, np.asarray(labels, np.int32)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=8)
+    boxes = [Box(x, y, x + width, y + height) for x, y, width, height, _ in stats[1:].tolist()]
+    return np.asarray(labels, np.int32), boxes
 
 
 def _any_pool(mask: Mask, cell: int) -> Mask:
@@ -157,15 +158,15 @@ def _any_pool(mask: Mask, cell: int) -> Mask:
     return np.ascontiguousarray(np.logical_or.reduceat(rows, np.arange(0, mask.shape[1], cell), axis=1))
 
 
-def _full_size(pair: tuple[slice, ...], cell: int, shape: tuple[int, ...]) -> Box:
-    rows, columns = pair
-    return Box(
-        columns.start * cell, rows.start * cell, min(columns.stop * cell, shape[1]), min(rows.stop * cell, shape[0])
-    )
+def _full_size(box: Box, cell: int, shape: tuple[int, ...]) -> Box:
+    return Box(box.x0 * cell, box.y0 * cell, min(box.x1 * cell, shape[1]), min(box.y1 * cell, shape[0]))
 
 
-def _tightened(mask: Mask, box: Box) -> Box:
+def _tightened(mask: Mask, box: Box, labels: npt.NDArray[np.int32] | None = None, number: int = 0) -> Box:
+    """The box around the True pixels of `mask` in `box`; with `labels`, around those of this number alone."""
     crop = mask[box.slices]
+    if labels is not None:
+        crop = crop & (labels[box.slices] == number)
     rows, columns = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
     return Box(
         int(box.x0 + columns[0]), int(box.y0 + rows[0]), int(box.x0 + columns[-1] + 1), int(box.y0 + rows[-1] + 1)
