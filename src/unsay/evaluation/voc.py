@@ -13,10 +13,11 @@ import numpy.typing as npt
 from unsay.errors import BadInput
 from unsay.results import Pixels
 
-NAMES = (
+_NAMES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
     "pottedplant sheep sofa train tvmonitor"
-).split()
+)
+NAMES = _NAMES.split()
 WORDS = {
     "diningtable": "dining table",
     "pottedplant": "potted plant",

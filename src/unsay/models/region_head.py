@@ -85,7 +85,7 @@ class RegionHead(nn.Module):
         return self.from_pooled(share @ wide, wide.mean(1), wide, coverage)
 
     def from_pooled(self, pooled: Tensor, whole: Tensor, wide: Tensor | None, coverage: Tensor | None) -> Tensor:
-        """The same from the regions' means [B, K, C] and the photo's mean [B, C]; patches are needed with layers only."""
+        """The same from the regions' means [B, K, C] and the photo's mean [B, C]; patches only with layers."""
         tokens = self.pooled(self.drop(self.norm(pooled)))
         if self.config.context:
             tokens = tokens + self.whole(self.drop(self.norm(whole)))[:, None]

@@ -23,7 +23,7 @@ class BorderOptions:
     """
 
     side: int = 640
-    radius: float = 0.025
+    radius: float = 0.04
     eps: float = 1e-3
     reduce: int = 2
 
@@ -40,14 +40,14 @@ def draw_borders(groups: Labels, rgb: Pixels, options: BorderOptions | None = No
     small = cv2.resize(guide, small_size, interpolation=cv2.INTER_AREA)
     radius = max(1, round(options.radius * max(small_size)))
     fit = _Guide(small, radius, options.eps)
+    planes = [np.ascontiguousarray(guide[..., c]) for c in range(3)]
     best = np.full((height, width), -np.inf, np.float32)
     labels = np.zeros((height, width), np.int32)
     for group in range(int(groups.max()) + 1):
         grid = (groups == group).astype(np.float32)
-        slope, offset = fit.solve(cv2.resize(grid, small_size, interpolation=cv2.INTER_LINEAR))
-        slope = cv2.resize(slope, (width, height), interpolation=cv2.INTER_LINEAR)
-        value = np.einsum("hwc,hwc->hw", slope.reshape(guide.shape), guide)
-        value += cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
+        fitted = fit.solve(cv2.resize(grid, small_size, interpolation=cv2.INTER_LINEAR))
+        fitted = cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 4)
+        value = fitted[..., 3] + sum(fitted[..., c] * planes[c] for c in range(3))
         wins = value > best
         np.copyto(best, value, where=wins)
         labels[wins] = group
@@ -59,21 +59,28 @@ class _Guide:
 
     def __init__(self, guide: Array, radius: int, eps: float) -> None:
         self.window = (2 * radius + 1, 2 * radius + 1)
-        self.guide = guide
-        self.mean = self._box(guide)
-        products = np.einsum("hwa,hwb->hwab", guide, guide).reshape(*guide.shape[:2], 9)
-        second = np.stack([self._box(np.ascontiguousarray(products[..., i])) for i in range(9)], axis=-1)
-        covariance = second.reshape(*guide.shape[:2], 3, 3) - self.mean[..., :, None] * self.mean[..., None, :]
-        self.inverse = np.linalg.inv(covariance + eps * np.eye(3, dtype=np.float32)).astype(np.float32)
+        self.guide = [np.ascontiguousarray(guide[..., c]) for c in range(3)]
+        self.mean = [self._box(plane) for plane in self.guide]
+        a, b, c = (self._covariance(i, i) + np.float32(eps) for i in range(3))
+        d, e, f = (self._covariance(i, j) for i, j in ((0, 1), (0, 2), (1, 2)))
+        adjugate = [b * c - f * f, e * f - d * c, d * f - b * e, a * c - e * e, d * e - a * f, a * b - d * d]
+        scale = 1 / np.maximum(a * adjugate[0] + d * adjugate[1] + e * adjugate[2], 1e-12)
+        xx, xy, xz, yy, yz, zz = (part * scale for part in adjugate)
+        self.inverse = ((xx, xy, xz), (xy, yy, yz), (xz, yz, zz))
 
-    def solve(self, target: Array) -> tuple[Array, Array]:
-        """The linear functions of colour that explain `target` [h, w]: slope [h, w, 3], offset [h, w], window means."""
+    def solve(self, target: Array) -> Array:
+        """The linear function of colour that explains `target` [h, w] in each window: three slopes and an offset,
+        averaged over the windows, [h, w, 4].
+        """
         mean = self._box(target)
-        joint = self._box(self.guide * target[..., None]) - self.mean * mean[..., None]
-        slope = np.einsum("hwab,hwb->hwa", self.inverse, joint)
-        offset = mean - np.einsum("hwc,hwc->hw", slope, self.mean)
-        return self._box(slope), self._box(offset)
+        joint = [self._box(g * target) - m * mean for g, m in zip(self.guide, self.mean, strict=True)]
+        slopes = [row[0] * joint[0] + row[1] * joint[1] + row[2] * joint[2] for row in self.inverse]
+        offset = mean - sum(s * m for s, m in zip(slopes, self.mean, strict=True))
+        return self._box(np.stack([*slopes, offset], axis=-1))
+
+    def _covariance(self, i: int, j: int) -> Array:
+        return self._box(self.guide[i] * self.guide[j]) - self.mean[i] * self.mean[j]
 
     def _box(self, array: Array) -> Array:
-        blurred = cv2.blur(np.ascontiguousarray(array), self.window, borderType=cv2.BORDER_REFLECT)
+        blurred = cv2.blur(array, self.window, borderType=cv2.BORDER_REFLECT)
         return np.asarray(blurred.reshape(array.shape), np.float32)

@@ -120,7 +120,7 @@ def patch_features(maps: Maps, last_weight: float = 0.6, channels: int = 24) -> 
     """The trunk's two maps joined on the finer grid: [2h, 2w, D] fp32, each map with unit mean square.
 
     `last` is brought up bilinearly; both are reduced to their `channels` principal directions *in this photo*, which
-    keeps their distances and makes the clustering fast.
+    nearly keeps their distances and makes the clustering fast.
     """
     fine = _normal(maps.fine.transpose(1, 2, 0))
     height, width, _ = fine.shape
@@ -175,7 +175,7 @@ def _normal(features: Array) -> Array:
 
 
 def _resize(features: Array, height: int, width: int) -> Array:
-    """Bilinear over a [h, w, D] grid; OpenCV takes at most 4 channels at once in some builds, so planes go in chunks."""
+    """Bilinear over a [h, w, D] grid; OpenCV takes at most 4 channels at once in some builds, so in chunks."""
     out = np.empty((height, width, features.shape[2]), np.float32)
     for start in range(0, features.shape[2], 4):
         part = np.ascontiguousarray(features[..., start : start + 4], np.float32)
@@ -184,11 +184,18 @@ def _resize(features: Array, height: int, width: int) -> Array:
     return out
 
 
-def _principal(features: Array, channels: int) -> Array:
+def _principal(features: Array, channels: int, rounds: int = 3) -> Array:
+    """The `channels` principal directions by block power iteration from a fixed start: a full eigensolver is slower
+    than the trunk.
+    """
     height, width, depth = features.shape
-    points = features.reshape(-1, depth).astype(np.float64)
-    points -= points.mean(0)
+    points = features.reshape(-1, depth)
+    points = points - points.mean(0)
     if depth <= channels:
-        return points.reshape(height, width, depth).astype(np.float32)
-    _, vectors = np.linalg.eigh(points.T @ points)
-    return (points @ vectors[:, -channels:]).reshape(height, width, channels).astype(np.float32)
+        return points.reshape(height, width, depth)
+    scatter = points.T @ points
+    basis = np.random.default_rng(0).normal(size=(depth, channels + 8)).astype(np.float32)
+    for _ in range(rounds):
+        basis = np.linalg.qr(scatter @ basis)[0]
+    _, vectors = np.linalg.eigh(basis.T @ scatter @ basis)
+    return np.asarray(points @ (basis @ vectors[:, -channels:]), np.float32).reshape(height, width, channels)

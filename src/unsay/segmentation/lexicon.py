@@ -22,7 +22,7 @@ from unsay.segmentation.words import bare, singular
 
 @dataclass(frozen=True, eq=False)
 class Lexicon:
-    """`vectors` [V, E] of `vocabulary`, `class_vectors` [1000, E], unit length; `bank_mean` [E], `bank_spread` [E, E]."""
+    """`vectors` [V, E] of `vocabulary`, `class_vectors` [1000, E]: unit length; bank of mean [E], spread [E, E]."""
 
     vocabulary: list[str]
     visible: list[int]

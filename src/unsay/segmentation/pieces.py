@@ -17,7 +17,9 @@ def check_picks(options: SegmentOptions, height: int, width: int) -> None:
     if options.box is not None:
         x, y, w, h = options.box
         if w <= 0 or h <= 0 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
-            raise BadInput(f"the box {x},{y},{w},{h} lies outside the photo of {width}x{height} pixels: give X,Y,W,H inside")
+            raise BadInput(
+                f"the box {x},{y},{w},{h} lies outside the photo of {width}x{height} pixels: give X,Y,W,H inside"
+            )
     if options.point is not None:
         x, y = options.point
         if not (0 <= x < width and 0 <= y < height):

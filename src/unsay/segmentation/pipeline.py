@@ -17,7 +17,17 @@ from unsay.segmentation.borders import draw_borders
 from unsay.segmentation.grouping import Agglomerative, Labels, patch_features
 from unsay.segmentation.lexicon import Lexicon, load_lexicon
 from unsay.segmentation.pieces import check_picks, pick_pieces
-from unsay.segmentation.recognition import Constants, Queries, Regions, evidence, make_queries, presence
+from unsay.segmentation.recognition import (
+    Constants,
+    Queries,
+    Regions,
+    background_evidence,
+    calibrated,
+    evidence,
+    make_queries,
+    presence,
+    standing,
+)
 from unsay.segmentation.text import encode, load_tokenizer
 from unsay.segmentation.trunk import Array, Maps, prepare, run_trunk, working_size
 from unsay.segmentation.words import check_words
@@ -50,11 +60,14 @@ def segment_pixels(
     check_picks(options, *rgb.shape[:2])
     constants = read_constants(bundle)
     scene = look(rgb, bundle)
-    rows = evidence(ask(words, bundle, constants), scene.regions, constants)
-    scores = presence(rows, scene.regions.area, constants)
+    queries = ask(words, bundle, constants)
+    rows = evidence(queries, scene.regions, constants)
+    strength = presence(rows, constants)
+    scores = calibrated(strength, constants)
     threshold = constants.threshold if options.threshold is None else options.threshold
     rivals = background_rows(words, scene, bundle, constants)
-    named = name_groups(rows[:, :-1], rivals[:, :-1], scores, threshold, constants)
+    present = (scores >= threshold) & standing(strength, queries.animal, constants)
+    named = name_groups(rows[:, :-1], rivals[:, :-1], present)
     groups = at_size(scene.groups, rgb)
     labels = pick_pieces(enlarge(named[groups], rgb), options)
     present = set(np.unique(labels).tolist())
@@ -123,20 +136,17 @@ def background_rows(words: Sequence[str], scene: Scene, bundle: Bundle, constant
     kept = [w for w in constants.background if w not in named]
     if not kept:
         return np.full((1, len(scene.regions.area)), -np.inf, np.float32)
-    return evidence(ask(kept, bundle, constants), scene.regions, constants)
+    return background_evidence(ask(kept, bundle, constants), scene.regions, constants)
 
 
-def name_groups(
-    rows: Array, rivals: Array, scores: Array, threshold: float, constants: Constants
-) -> Labels:
-    """The label of each group [K] int32: 0, or i where the i-th word is present, wins, and beats the background."""
-    best = rows.max(1)
-    present = (scores >= threshold) & (best >= best.max() - constants.behind_best)
+def name_groups(rows: Array, rivals: Array, present: np.ndarray) -> Labels:
+    """The label of each group [K] int32: 0, or i where the i-th word is present, wins, and beats the background.
+
+    rows [N, K] evidence of the words, rivals [B, K] that of the background, present [N] bool.
+    """
     values = np.where(present[:, None], rows, -np.inf)
-    winner = values.argmax(0)
-    top = values.max(0)
-    wins = (top >= rivals.max(0) + constants.background_margin) & np.isfinite(top)
-    return np.where(wins, winner + 1, 0).astype(np.int32)
+    wins = (values.max(0) >= rivals.max(0)) & present.any()
+    return np.where(wins, values.argmax(0) + 1, 0).astype(np.int32)
 
 
 def at_size(groups: Labels, rgb: Pixels) -> Labels:
@@ -149,7 +159,7 @@ def at_size(groups: Labels, rgb: Pixels) -> Labels:
 
 
 def enlarge(labels: Labels, rgb: Pixels, smooth: bool = True) -> Labels:
-    """Labels -> the photo's size [H, W] int32. Smooth: each label's outline is interpolated, so that it has no steps."""
+    """Labels -> the photo's size [H, W] int32. Smooth: outlines are interpolated and have no steps."""
     size = (rgb.shape[1], rgb.shape[0])
     if labels.shape == rgb.shape[:2]:
         return np.asarray(labels, np.int32)
@@ -171,7 +181,7 @@ def nearest_words(scene: Scene, bundle: Bundle, constants: Constants, threshold:
     lexicon = _lexicon(bundle)
     words = [lexicon.vocabulary[i] for i in lexicon.visible]
     queries = bundle.part("own list", lambda: ask(words, bundle, constants))
-    scores = presence(evidence(queries, scene.regions, constants), scene.regions.area, constants)
+    scores = calibrated(presence(evidence(queries, scene.regions, constants), constants), constants)
     best = np.argsort(-scores, kind="stable")[:NEAREST]
     return tuple(words[i] for i in best if scores[i] >= threshold)
 

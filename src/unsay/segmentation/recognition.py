@@ -1,7 +1,8 @@
 """Regions and words -> evidence of each word in each region, and whether the photo has the word at all.
 
 Legend: `K` regions (the last row of every table is the whole photo), `N` words, `E` text channels.
-Evidence is in nats, the same scale for all words, since it is read against a bank of reference photos.
+Evidence is on one scale for all words: the head's cosines, in units that grow with how far the word's cosines spread
+over reference photos, and the log share of the trunk's own classes that the word covers.
 """
 
 from __future__ import annotations
@@ -15,25 +16,40 @@ import numpy.typing as npt
 from unsay.segmentation.lexicon import Lexicon
 from unsay.segmentation.trunk import Array
 
-SMALL = 0.05
-"""Share of the photo under which a region's evidence counts less for the presence of a word."""
+ANIMAL_CLASSES = 398
+"""ImageNet's classes before this one are animals."""
 
 
 @dataclass(frozen=True)
 class Constants:
     """One set for every photo and every data set; they lie in the bundle, docs/segmentation.md says how chosen."""
 
-    head_weight: float = 1.0
-    class_weight: float = 0.35
-    class_floor: float = -7.0
-    photo_weight: float = 0.5
-    similar: float = 0.05
-    narrower_margin: float = 0.3
-    present_at: float = 1.0
-    present_slope: float = 1.0
-    behind_best: float = 3.0
-    background_margin: float = 0.0
+    unit: float = 0.1
+    """Cosine that counts as one unit of evidence, for a word whose scores spread by as much over reference photos."""
+    kind_margin: float = 0.8
+    """What a kind of the word ("man" for "person") has to beat the word itself by."""
+    class_weight: float = 0.5
+    class_floor: float = -6.0
+    """Log share of the trunk's classes from which they count, and the units that each nat above it is worth."""
+    similar: float = 0.03
+    """Distance in text space (1 - cosine) over which a class name's share falls by e, where WordNet knows no more."""
+    unseen_scale: float = 1.3
+    unseen_bonus: float = 0.5
+    """Scale and bonus of words that the trunk's classes do not cover, people above all: the head alone speaks."""
+    background_classes: float = 0.4
+    background_margin: float = 0.75
+    """Weight of the classes in background words, and what a word must beat the best of them by in a region."""
+    best_region: float = 0.4
+    """How much the best region counts for the presence of a word; the rest is the photo as a whole."""
+    behind_best: float = 2.0
+    behind_rival: float = 0.15
+    """Words whose presence lies further behind the best word's, or behind that of the best *animal* for animals, whose
+    classes take each other's share, are not in the photo.
+    """
+    present_at: float = 3.0
+    present_slope: float = 1.7
     threshold: float = 0.5
+    """Presence at which a word is as likely there as not, the slope there, and the score from which it is found."""
     background: tuple[str, ...] = ()
 
 
@@ -50,17 +66,19 @@ class Regions:
 class Queries:
     """N words as they are looked for.
 
-    `vectors` [Q, E] of each word and its kinds, the word's own first, at `starts` [N]; each with its `mean` and `spread`
-    [Q] over the reference photos and a `margin` [Q] that a kind has to pay. `classes` [N, 1000]: the share of each
-    ImageNet class that counts for the word.
+    `vectors` [Q, E] of each word and its kinds, the word's own first, at `starts` [N]; each with the cosine that is one
+    `unit` of evidence [Q] and a `margin` [Q] that a kind has to pay. `classes` [N, 1000]: the share of each ImageNet
+    class that counts for the word; `covered` [N]: whether WordNet puts any class under it; `animal` [N]: whether those
+    are animals.
     """
 
     vectors: Array
     starts: npt.NDArray[np.int64]
-    mean: Array
-    spread: Array
+    unit: Array
     margin: Array
     classes: Array
+    covered: npt.NDArray[np.bool_]
+    animal: npt.NDArray[np.bool_]
 
 
 def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Queries:
@@ -68,28 +86,56 @@ def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: 
     kinds = [lexicon.narrower.get(word, []) for word in words]
     starts = np.cumsum([0, *(1 + len(k) for k in kinds)])[:-1]
     vectors = np.concatenate([part for v, k in zip(own, kinds, strict=True) for part in (v[None], lexicon.vectors[k])])
-    margin = np.full(len(vectors), constants.narrower_margin, np.float32)
+    margin = np.full(len(vectors), constants.kind_margin, np.float32)
     margin[starts] = 0.0
-    mean = vectors @ lexicon.bank_mean
-    spread = np.sqrt(np.maximum(np.einsum("qe,ef,qf->q", vectors, lexicon.bank_spread, vectors, optimize=True), 1e-8))
-    return Queries(vectors, starts, mean, spread, margin, _class_shares(words, own, lexicon, constants))
+    spread = np.sqrt(np.maximum(np.einsum("qe,qe->q", vectors @ lexicon.bank_spread, vectors), 1e-6))
+    classes = [lexicon.classes.get(word, []) for word in words]
+    covered = np.array([bool(c) for c in classes])
+    animal = np.array([bool(c) and min(c) < ANIMAL_CLASSES for c in classes])
+    shares = _class_shares(words, own, lexicon, constants)
+    return Queries(vectors, starts, np.sqrt(spread * constants.unit), margin, shares, covered, animal)
 
 
 def evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
     """How strongly each region (and the whole photo, last) speaks for each word, [N, K + 1] fp32."""
-    scores = (queries.vectors @ regions.embeddings.T - queries.mean[:, None]) / queries.spread[:, None]
-    head = np.maximum.reduceat(scores - queries.margin[:, None], queries.starts, axis=0)
+    head = _head_evidence(queries, regions)
+    classes = _class_evidence(queries, regions, constants) * constants.class_weight
+    alone = constants.unseen_scale * head + constants.unseen_bonus
+    return np.asarray(np.where(queries.covered[:, None], head + classes, alone), np.float32)
+
+
+def background_evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
+    """The same for background words, which are no things that the trunk was taught: its classes count less."""
+    classes = _class_evidence(queries, regions, constants) * constants.background_classes
+    return np.asarray(_head_evidence(queries, regions) + classes + constants.background_margin, np.float32)
+
+
+def presence(rows: Array, constants: Constants) -> Array:
+    """How strongly the photo speaks for having each word, [N] fp32, from the evidence [N, K + 1]."""
+    region = constants.best_region
+    return np.asarray((1 - region) * rows[:, -1] + region * rows[:, :-1].max(1), np.float32)
+
+
+def calibrated(strength: Array, constants: Constants) -> Array:
+    """Presence [N] as scores in [0, 1]."""
+    return np.asarray(1 / (1 + np.exp(constants.present_slope * (constants.present_at - strength))), np.float32)
+
+
+def standing(strength: Array, animal: npt.NDArray[np.bool_], constants: Constants) -> npt.NDArray[np.bool_]:
+    """Which words [N] are not driven out by others that the photo has more clearly."""
+    stays = strength >= strength.max() - constants.behind_best
+    rivals = strength[animal].max() if animal.any() else -np.inf
+    return np.asarray(stays & (~animal | (strength >= rivals - constants.behind_rival)))
+
+
+def _head_evidence(queries: Queries, regions: Regions) -> Array:
+    scores = (queries.vectors @ regions.embeddings.T) / queries.unit[:, None] - queries.margin[:, None]
+    return np.asarray(np.maximum.reduceat(scores, queries.starts, axis=0), np.float32)
+
+
+def _class_evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
     classes = np.log(queries.classes @ np.exp(regions.log_classes).T + 1e-9)
-    classes = classes + constants.photo_weight * classes[:, -1:]
-    known = np.maximum(classes - constants.class_floor, 0)
-    return np.asarray(constants.head_weight * head + constants.class_weight * known, np.float32)
-
-
-def presence(rows: Array, area: Array, constants: Constants) -> Array:
-    """The calibrated scores [N] in [0, 1] that the photo has the words, from their evidence [N, K + 1]."""
-    smallness = np.minimum(np.log(np.maximum(area[:-1], 1e-4) / SMALL), 0)
-    strongest = (rows[:, :-1] + smallness).max(1)
-    return np.asarray(1 / (1 + np.exp(-constants.present_slope * (strongest - constants.present_at))), np.float32)
+    return np.asarray(np.maximum(classes - constants.class_floor, 0), np.float32)
 
 
 def _class_shares(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Array:

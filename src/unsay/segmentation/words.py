@@ -56,7 +56,9 @@ def _check_word(word: str) -> str:
     if not clean:
         raise BadInput(f"the word {word!r} is empty: name a thing, such as 'dog'")
     if len(clean) > MAX_WORD_LENGTH:
-        raise BadInput(f"the word {clean[:20] + '...'!r} has {len(clean)} characters; at most {MAX_WORD_LENGTH} are read")
+        raise BadInput(
+            f"the word {clean[:20] + '...'!r} has {len(clean)} characters; at most {MAX_WORD_LENGTH} are read"
+        )
     if not any(c.isalnum() for c in clean):
         raise BadInput(f"the word {clean!r} has no letter: name a thing, such as 'dog'")
     return clean

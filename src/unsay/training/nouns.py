@@ -26,7 +26,7 @@ def read_captions(path: Path) -> Captions:
 
 
 def nouns_of(sentences: Iterable[str]) -> list[list[str]]:
-    """Per sentence its nouns in lower case, singular, in order, no repeats; compounds ("soccer ball") beside their head."""
+    """Per sentence its nouns in lower case, singular, in order, no repeats; compounds ("soccer ball") too."""
     pipeline = _pipeline()
     return [_nouns(doc) for doc in pipeline.pipe(sentences, batch_size=256)]
 

@@ -98,6 +98,7 @@ class _Run:
 
     def __init__(self, config: SegmentConfig, pairs: Pairs) -> None:
         self.config, self.pairs = config, pairs
+        self.pooled = () if config.head.layers else pairs.pooled()
         self.head = RegionHead(config.head)
         self.scale = torch.nn.Parameter(torch.tensor(-math.log(config.temperature)))
         groups = [
@@ -130,14 +131,16 @@ class _Run:
         return total / self.steps
 
     def _loss(self, photos: Tensor) -> Tensor:
-        wide, coverage = self.pairs.batch(photos)
-        regions = self.head(wide, coverage)
+        if self.config.head.layers:
+            wide, coverage = self.pairs.batch(photos)
+            regions, used_regions = self.head(wide, coverage), coverage.sum(-1) > 0
+        else:
+            pooled, whole, used_regions = self.pooled[0][photos], self.pooled[1][photos], self.pooled[2][photos]
+            regions = self.head.from_pooled(pooled.float(), whole.float(), None, None)
         counts = self.pairs.counts[photos]
         used = counts.sum(0).nonzero()[:, 0]
         counts = counts[:, used]
-        scores = noun_scores(
-            self.pairs.nouns[used], regions, coverage.sum(-1) > 0, self.config.maximum, self.config.tau
-        )
+        scores = noun_scores(self.pairs.nouns[used], regions, used_regions, self.config.maximum, self.config.tau)
         owner, noun = counts.nonzero(as_tuple=True)
         shares = (counts > 0).T
         weights = counts[owner, noun].float()

@@ -24,13 +24,17 @@ BANK = 256
 """Training photos that serve as a reference against which every score is read."""
 NAMED_FROM = 25
 """A noun of at least so many training photos may be named as being in a photo."""
-UNNAMED = frozenset(
+_UNNAMED = (
     "group air picture object photo event piece t back short closeup photograph member white orange silver structure "
     "watch climb stand match base surface lap friend owner male female adult body eye ear nose tongue mouth tooth "
     "finger hind equipment gear metal plastic art paint match trunk lab mound spray leather hand arm leg foot head "
-    "face shoulder neck knee drink ledge slide bar piece fan bank tube pipe hind".split()
+    "face shoulder neck knee drink ledge slide bar piece fan bank tube pipe hind"
 )
+UNNAMED = frozenset(_UNNAMED.split())
 """Concrete by WordNet, yet nothing that a person would ask for, or not in the meaning that captions give them."""
+_PEOPLE = "person individual someone somebody mortal soul adult grownup man woman people"
+PEOPLE = frozenset(_PEOPLE.split())
+"""ImageNet's three kinds of people (ballplayer, groom, scuba diver) say nothing of people at large."""
 ALSO_NAMED = ("field", "table", "forest", "wave", "sign", "park", "path", "basketball", "football")
 
 
@@ -104,7 +108,7 @@ def export_lexicon(
         "vocabulary": vocabulary,
         "visible": [index[w] for w in named],
         "narrower": {w: sorted(v) for w, v in sorted(narrower.items())},
-        "classes": wordnet["classes"],
+        "classes": {w: c for w, c in wordnet["classes"].items() if w not in PEOPLE},
     }
     (out / "words.json").write_text(json.dumps(lexicon, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
     classes = embed([config.template.format(n[0]) for n in wordnet["names"]], config.text_weights)
@@ -141,6 +145,10 @@ def section(config: SegmentConfig) -> dict[str, Any]:
     return {"template": config.template, **CONSTANTS}
 
 
+_BACKGROUND = (
+    "sky grass tree water road wall building ground field sand snow rock floor mountain dirt fence forest river "
+    "street beach ocean sidewalk carpet bed hill window door leaf bush flower blanket background room cage hay mud"
+)
 CONSTANTS: dict[str, Any] = {
     "trunk": "trunk.onnx",
     "head": "head.onnx",
@@ -148,8 +156,24 @@ CONSTANTS: dict[str, Any] = {
     "tokenizer": "tokenizer.json",
     "words": "words.json",
     "vectors": "words.npz",
-    "side": 640,
+    "side": 512,
     "groups": 20,
+    "unit": 0.1,
+    "kind_margin": 0.8,
+    "class_weight": 0.5,
+    "class_floor": -6.0,
+    "similar": 0.03,
+    "unseen_scale": 1.3,
+    "unseen_bonus": 0.5,
+    "background_classes": 0.4,
+    "background_margin": 0.75,
+    "best_region": 0.4,
+    "behind_best": 2.0,
+    "behind_rival": 0.15,
+    "present_at": 3.0,
+    "present_slope": 1.7,
+    "threshold": 0.5,
+    "background": _BACKGROUND.split(),
 }
 
 

@@ -48,6 +48,17 @@ class Pairs:
         """wide [B, P, 1280] fp32 and coverage [B, K, P] of the photos at the indices `photos` [B]."""
         return self.wide[photos].float(), coverage(self.groups[photos], self.most)
 
+    def pooled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means of all photos' regions [N, K, 1280] fp16, of the photos [N, 1280] fp16, and which regions exist [N, K]."""
+        regions, photos_mean, exists = [], [], []
+        for photos in torch.arange(len(self.names)).split(128):
+            wide, shares = self.batch(photos)
+            total = shares.sum(-1, keepdim=True)
+            regions.append((shares / total.clamp(min=1e-6) @ wide).half())
+            photos_mean.append(wide.mean(1).half())
+            exists.append(total[..., 0] > 0)
+        return torch.cat(regions), torch.cat(photos_mean), torch.cat(exists)
+
 
 def coverage(groups: Tensor, most: int) -> Tensor:
     """Groups [B, 2h, 2w] on the fine grid -> the share of each coarse patch that lies in each group, [B, most, h * w]."""

@@ -28,7 +28,9 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """`module` traced to ONNX (opset 18) with named inputs, outputs and free axes."""
     stream = io.BytesIO()
-    with warnings.catch_warnings():  # the tracer is deprecated, yet it is the one that keeps shapes free and graphs small
+    with (
+        warnings.catch_warnings()
+    ):  # the tracer is deprecated, yet it is the one that keeps shapes free and graphs small
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,

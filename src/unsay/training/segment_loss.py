@@ -13,9 +13,7 @@ from unsay.errors import BadInput
 MAXIMA = ("hard", "soft")
 
 
-def noun_scores(
-    nouns: Tensor, regions: Tensor, present: Tensor, maximum: str = "soft", tau: float = 0.05
-) -> Tensor:
+def noun_scores(nouns: Tensor, regions: Tensor, present: Tensor, maximum: str = "soft", tau: float = 0.05) -> Tensor:
     """s(n, j) [N, B]: how well noun n [N, E] fits the best region of photo j, regions [B, K, E], both unit length.
 
     `present` [B, K] bool: False where a photo has fewer regions. "hard": the maximum over k of cos(t_n, R_jk);

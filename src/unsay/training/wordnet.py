@@ -14,7 +14,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-CONCRETE = {"03": "top", "05": "animal", "06": "artifact", "08": "body", "13": "food", "17": "object", "18": "person", "20": "plant", "27": "substance"}
+CONCRETE = {
+    "03": "top",
+    "05": "animal",
+    "06": "artifact",
+    "08": "body",
+    "13": "food",
+    "17": "object",
+    "18": "person",
+    "20": "plant",
+    "27": "substance",
+}
 """Lexicographer files whose nouns are things that a photo shows."""
 EXTRA = {"people": "person", "crowd": "person", "kid": "child", "guy": "man", "snow": "snow"}
 """Nouns of captions whose first meaning is no concrete thing, or another thing, and what they mean in a caption."""
