@@ -260,6 +260,15 @@ def test_progress_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: py
     with console.working("working"):
         pass
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with console.working("erasing [/bold] \x1b[31m"):
+        pass
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "\x1b[31m" not in captured.err
+    with console.working("working", quiet=True):
+        pass
+    assert capsys.readouterr() == ("", "")
 
 
 # --- the process itself -----------------------------------------------------------------------------------------------

@@ -172,6 +172,17 @@ def test_in_place_replaces_it(tiny_bundle: Bundle, photo: Path) -> None:
     assert os.listdir(photo.parent) == ["photo.png"]
 
 
+@pytest.mark.parametrize("name", ["photo", "photo.jpg", "photo.backup"])
+def test_a_name_that_tells_nothing_keeps_the_photos_own_format(tiny_bundle: Bundle, photo: Path, name: str) -> None:
+    renamed = photo.rename(photo.with_name(name))
+    out = unsay.erase(renamed, "red", bundle=tiny_bundle)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert (
+        unsay.erase(renamed, "red", bundle=tiny_bundle, output=photo.with_name("out")).read_bytes() == out.read_bytes()
+    )
+    assert unsay.erase(renamed, "red", bundle=tiny_bundle, in_place=True).read_bytes() == out.read_bytes()
+
+
 def test_contradictions(tiny_bundle: Bundle, photo: Path, make_spotted: Make) -> None:
     mask = photo.parent / "mask.png"
     cv2.imwrite(str(mask), np.zeros((90, 120), np.uint8))

@@ -33,10 +33,12 @@ def edited_target(photo: Any, output: Any, in_place: bool) -> Any:
         if not is_path(photo):
             raise BadInput("only a photo given as a path can be replaced in place")
         return Path(photo)
-    target = default_output(photo) if output is None and is_path(photo) else output
-    if target is None or piped(target):
-        return target
-    if suffix := Path(target).suffix:
+    if output is None and not is_path(photo):
+        return None
+    if piped(output):
+        return output
+    target = default_output(photo) if output is None else output
+    if output is not None and (suffix := Path(output).suffix):
         format_of(suffix)
     protect(target, photo, hint="; in_place (--in-place) replaces it")
     return Path(target)

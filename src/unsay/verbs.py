@@ -141,7 +141,7 @@ def run_erase(
     erased = erase_pixels(opened.rgb, words, network, options, dry_run=dry_run)
     if mask_out is not None:
         write_atomically(mask_out, bytes(cv2.imencode(".png", erased.hole.view(np.uint8) * np.uint8(255))[1]))
-    value = None if dry_run else _deliver(opened.with_patches(erased.patches), give, target)
+    value = None if dry_run else _deliver(opened.with_patches(erased.patches), give, target, output is not None)
     details = {
         **_about_words(erased.segmentation),
         "size": [opened.width, opened.height],
@@ -212,7 +212,7 @@ def run_inpaint(
     numbers = settled(options, given.shape)
     hole = grown_hole(given, numbers)
     patches = fill_hole(opened.rgb, hole, network, replace(numbers, grow=0))
-    value = _deliver(opened.with_patches(patches), give, target)
+    value = _deliver(opened.with_patches(patches), give, target, output is not None)
     details = {
         "size": [opened.width, opened.height],
         "hole_share": round(float(hole.mean()), 6),
@@ -240,13 +240,11 @@ def _mask_file(photo: Any, kind: str, output: Any) -> tuple[Any, str]:
     return target, suffix
 
 
-def _deliver(photo: Photo, give: Any, target: Any) -> Any:
+def _deliver(photo: Photo, give: Any, target: Any, chosen: bool) -> Any:
+    """Hand the photo back, or write it: where the caller chose the name its suffix says how, else as the source was."""
     if target is None:
         return give(photo)
-    if piped(target):
-        target.write(photo.encode())
-        return None
-    return photo.save(target)
+    return photo.save(target) if chosen and not piped(target) else _put(photo.encode(), target)
 
 
 def _put(data: bytes, target: Any) -> Any:

@@ -57,14 +57,19 @@ def working(text: str, *, quiet: bool = False) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(text):
+    with Console(stderr=True).status(Text(_plain(text))):
         yield
 
 
 def note(text: str) -> None:
     """A line for the person, on standard error: standard output is for results. Words cannot steer the terminal."""
-    print("".join(c if c.isprintable() or c == "\n" else "?" for c in text), file=sys.stderr)
+    print(_plain(text), file=sys.stderr)
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def print_json(value: dict[str, Any]) -> None:
