@@ -33,7 +33,7 @@ class Confusion:
         """Intersection over union per class [C]; NaN for a class that neither truth nor prediction has."""
         hit = np.diag(self.counts).astype(np.float64)
         union = self.counts.sum(0) + self.counts.sum(1) - hit
-        return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
+        return np.asarray(np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0))
 
     def mean_iou(self, classes: Sequence[int] | None = None) -> float:
         """Mean over `classes` (all by default) of those that occur."""

@@ -45,7 +45,9 @@ def evaluate_segment(
     total = len(split_names(Path(data), split)[:limit])
     words = offered_words()
     found, oracle = Confusion(len(NAMES)), Confusion(len(NAMES))
-    seconds, groups, tiles = [], [], []
+    seconds: list[float] = []
+    groups: list[int] = []
+    tiles: list[Pixels] = []
     for done, sample in enumerate(read_samples(Path(data), split, limit), start=1):
         start = time.perf_counter()
         result = segment_pixels(sample.rgb, words, bundle)

@@ -79,7 +79,7 @@ def read_indices(path: Path) -> npt.NDArray[np.uint8]:
     unknown = [v for v in values.tolist() if v not in table]
     if unknown:
         raise BadInput(f"{path} has the colour #{unknown[0]:06x}, which is none of Pascal VOC's")
-    return np.array([table[v] for v in values.tolist()], np.uint8)[inverse.reshape(keys.shape)]
+    return np.asarray(np.array([table[v] for v in values.tolist()], np.uint8)[inverse.reshape(keys.shape)])
 
 
 def colour_map() -> npt.NDArray[np.uint8]:

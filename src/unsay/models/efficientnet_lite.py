@@ -62,7 +62,8 @@ class Block(nn.Module):
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return x + y if self.skips else y
+        result: Tensor = x + y if self.skips else y
+        return result
 
 
 class EfficientNetLite0(nn.Module):

@@ -37,7 +37,7 @@ def draw_borders(groups: Labels, rgb: Pixels, options: BorderOptions | None = No
     height, width = rgb.shape[:2]
     guide = rgb.astype(np.float32) / 255
     small_size = (max(1, width // options.reduce), max(1, height // options.reduce))
-    small = cv2.resize(guide, small_size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(guide, small_size, interpolation=cv2.INTER_AREA), np.float32)
     radius = max(1, round(options.radius * max(small_size)))
     fit = _Guide(small, radius, options.eps)
     planes = [np.ascontiguousarray(guide[..., c]) for c in range(3)]
@@ -45,8 +45,9 @@ def draw_borders(groups: Labels, rgb: Pixels, options: BorderOptions | None = No
     labels = np.zeros((height, width), np.int32)
     for group in range(int(groups.max()) + 1):
         grid = (groups == group).astype(np.float32)
-        fitted = fit.solve(cv2.resize(grid, small_size, interpolation=cv2.INTER_LINEAR))
-        fitted = cv2.resize(fitted, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 4)
+        coarse = cv2.resize(grid, small_size, interpolation=cv2.INTER_LINEAR).reshape(small_size[::-1])
+        linear = fit.solve(np.asarray(coarse, np.float32))
+        fitted = cv2.resize(linear, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, 4)
         value = fitted[..., 3] + sum(fitted[..., c] * planes[c] for c in range(3))
         wins = value > best
         np.copyto(best, value, where=wins)

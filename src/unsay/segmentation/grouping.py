@@ -179,8 +179,8 @@ def _resize(features: Array, height: int, width: int) -> Array:
     out = np.empty((height, width, features.shape[2]), np.float32)
     for start in range(0, features.shape[2], 4):
         part = np.ascontiguousarray(features[..., start : start + 4], np.float32)
-        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
-        out[..., start : start + 4] = part.reshape(height, width, -1)
+        larger = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+        out[..., start : start + 4] = larger.reshape(height, width, -1)
     return out
 
 
@@ -192,10 +192,11 @@ def _principal(features: Array, channels: int, rounds: int = 3) -> Array:
     points = features.reshape(-1, depth)
     points = points - points.mean(0)
     if depth <= channels:
-        return points.reshape(height, width, depth)
+        return np.asarray(points.reshape(height, width, depth), np.float32)
     scatter = points.T @ points
     basis = np.random.default_rng(0).normal(size=(depth, channels + 8)).astype(np.float32)
     for _ in range(rounds):
         basis = np.linalg.qr(scatter @ basis)[0]
     _, vectors = np.linalg.eigh(basis.T @ scatter @ basis)
-    return np.asarray(points @ (basis @ vectors[:, -channels:]), np.float32).reshape(height, width, channels)
+    reduced = points @ (basis @ vectors[:, -channels:])
+    return np.asarray(reduced.reshape(height, width, channels), np.float32)

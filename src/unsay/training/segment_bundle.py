@@ -93,7 +93,7 @@ def export_lexicon(
     """Write `words.json` and `words.npz` (see `unsay.segmentation.lexicon`)."""
     vocabulary = frequent(counts, config.least_photos)
     index = {w: i for i, w in enumerate(vocabulary)}
-    total = {w: 0 for w in vocabulary}
+    total = dict.fromkeys(vocabulary, 0)
     for nouns in counts.values():
         for noun in nouns:
             if noun in total:
@@ -137,7 +137,8 @@ def reference_bank(head: RegionHead, pairs: Pairs, regions: int = 8) -> Tensor:
     sizes = coverage.sum(-1)
     largest = sizes.argsort(dim=1, descending=True, stable=True)[:, :regions]
     embeddings = rounded(wide, coverage).gather(1, largest[..., None].expand(-1, -1, head.config.text))
-    return embeddings[sizes.gather(1, largest) > 0]
+    chosen: Tensor = embeddings[sizes.gather(1, largest) > 0]
+    return chosen
 
 
 def section(config: SegmentConfig) -> dict[str, Any]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val")
+_NO_WIDE = np.empty((1280, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Pairs:
         return self.wide[photos].float(), coverage(self.groups[photos], self.most)
 
     def pooled(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Means of all photos' regions [N, K, 1280] fp16, of the photos [N, 1280] fp16, and which regions exist [N, K]."""
+        """Means of all regions [N, K, 1280] and photos [N, 1280], fp16, and which regions exist [N, K] bool."""
         regions, photos_mean, exists = [], [], []
         for photos in torch.arange(len(self.names)).split(128):
             wide, shares = self.batch(photos)
@@ -61,7 +62,7 @@ class Pairs:
 
 
 def coverage(groups: Tensor, most: int) -> Tensor:
-    """Groups [B, 2h, 2w] on the fine grid -> the share of each coarse patch that lies in each group, [B, most, h * w]."""
+    """Groups [B, 2h, 2w] on the fine grid -> the share of each coarse patch in each group [B, most, h * w]."""
     planes = F.one_hot(groups.long(), most).permute(0, 3, 1, 2).float()
     return F.avg_pool2d(planes, 2).flatten(2)
 
@@ -168,7 +169,7 @@ def _groups(config: SegmentConfig, features: Features) -> np.ndarray:
     grouper = Agglomerative(config.groups)
     groups = np.zeros((len(features.names), *features.fine.shape[2:]), np.int8)
     for i in range(len(groups)):
-        maps = Maps(np.asarray(features.fine[i], np.float32), np.asarray(features.last[i], np.float32), np.empty(0))
+        maps = Maps(np.asarray(features.fine[i], np.float32), np.asarray(features.last[i], np.float32), _NO_WIDE)
         groups[i] = grouper(patch_features(maps))
     np.save(kept, groups)
     return groups

@@ -35,7 +35,7 @@ def to_onnx(
         torch.onnx.export(
             module,
             inputs,
-            stream,
+            stream,  # type: ignore[arg-type]
             input_names=list(names),
             output_names=list(outputs),
             dynamic_axes={k: dict(v) for k, v in dynamic.items()},

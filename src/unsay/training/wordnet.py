@@ -84,7 +84,7 @@ def read_wordnet(folder: Path) -> WordNet:
 def class_words(net: WordNet, ids: list[str]) -> dict[str, list[int]]:
     """Word -> the ImageNet classes that its most frequent meaning covers, for every word that covers one.
 
-    A word whose meaning covers none takes the classes of the meaning right above, where those are few ("cow": cattle: ox).
+    A word whose meaning covers none takes those of the meaning right above, if few ("cow": cattle: ox).
     """
     covered: dict[str, list[int]] = {}
     for index, name in enumerate(ids):
@@ -105,7 +105,7 @@ def class_words(net: WordNet, ids: list[str]) -> dict[str, list[int]]:
 
 
 def write_data(folder: Path, ids: list[str], vocabulary: list[str], out: Path) -> None:
-    """Write class names, the words that cover classes, and for every concrete noun the words of the meanings above it."""
+    """Write class names, the words that cover classes, and the words above every concrete noun."""
     net = read_wordnet(folder)
     offsets = [i.lstrip("n") for i in ids]
     names = [[w.replace("_", " ") for w in net.synsets[o].words] for o in offsets]
