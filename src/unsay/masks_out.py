@@ -156,16 +156,17 @@ def _outline(piece: Mask, left: int, top: int) -> list[list[float]]:
 
 
 def _draw_legend(out: Pixels, segmentation: Segmentation) -> None:
-    size = max(0.4, min(out.shape[:2]) / 900)
-    step = round(30 * size)
-    for place, word in enumerate(segmentation.found):
-        index = segmentation.words.index(word) + 1
+    """Dark lines at the top left, each with a word's colour, the word and its score; as many as fit."""
+    size = max(0.4, min(out.shape[:2]) / 700)
+    step, thick = round(30 * size), max(1, round(1.5 * size))
+    for place, word in enumerate(segmentation.found[: out.shape[0] // step]):
         text = f"{word} {segmentation.scores[word]:.2f}".encode("ascii", "replace").decode()
-        at = (round(12 * size), step * (place + 1))
-        cv2.putText(out, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), max(2, round(5 * size)), cv2.LINE_AA)
-        cv2.putText(
-            out, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour_of(index), max(1, round(2 * size)), cv2.LINE_AA
-        )
+        width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thick)[0][0] + 2 * step
+        line = out[place * step : (place + 1) * step, :width]
+        line[:] = line // 4
+        line[step // 4 : -(step // 4), step // 4 : step] = colour_of(segmentation.words.index(word) + 1)
+        foot = (round(1.4 * step), place * step + round(0.72 * step))
+        cv2.putText(out, text, foot, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), thick, cv2.LINE_AA)
 
 
 def _picture(suffix: str, image: np.ndarray[Any, Any]) -> bytes:
