@@ -226,7 +226,8 @@ def test_report_and_mask(tiny_bundle: Bundle, photo: Path, tmp_path_factory: pyt
     np.testing.assert_array_equal(read(where)[..., 0] if read(where).ndim == 3 else read(where), outcome.hole * 255)
 
 
-def test_a_dry_run_writes_nothing(tiny_bundle: Bundle, photo: Path) -> None:
+def test_a_dry_run_writes_and_fills_nothing(tiny_bundle: Bundle, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("unsay.erasing.fill_hole")
     outcome = run_erase(photo, ["red"], EraseOptions(), bundle=tiny_bundle, dry_run=True)
     assert outcome.value is outcome.report.output is None
     assert outcome.report.details["hole_share"] > 0

@@ -79,6 +79,25 @@ def test_tiles_agree_with_one_large_window(tmp_path: Path, tiny_bundle: Bundle) 
     np.testing.assert_allclose(laid_over(rgb, fill_hole(rgb, hole, tiny_bundle)), rgb, atol=2)
 
 
+def test_a_tile_takes_what_the_one_before_filled_as_known(
+    tiny_bundle: Bundle, make_rgb: MakeRgb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    plain = Filler.fill
+
+    def watched(self: Filler, rgb: Pixels, hole: np.ndarray) -> Pixels:
+        seen.append(hole.copy())
+        return plain(self, rgb, hole)
+
+    monkeypatch.setattr(Filler, "fill", watched)
+    hole = np.zeros((100, 600), bool)
+    hole[48:53] = True
+    fill_hole(make_rgb(100, 600), hole, tiny_bundle)
+    assert len(seen) > 5
+    assert all(tile[:, -1].any() for tile in seen)
+    assert not any(tile[:, :24].any() for tile in seen[1:])
+
+
 def test_empty_and_full_holes(tiny_bundle: Bundle, make_rgb: MakeRgb) -> None:
     assert fill_hole(make_rgb(20, 30), np.zeros((20, 30), bool), tiny_bundle) == []
     with pytest.raises(BadInput, match=r"the hole covers the whole photo \(30x20\).*choose less"):
