@@ -10,7 +10,9 @@ from unsay.bundle import Bundle, load_bundle
 from unsay.errors import BadInput
 from unsay.options import SegmentOptions
 from unsay.segmentation import segment_pixels
-from unsay.segmentation.pipeline import enlarge
+from unsay.segmentation.lexicon import Lexicon
+from unsay.segmentation.pipeline import enlarge, unnamed_things
+from unsay.segmentation.recognition import Constants
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +102,22 @@ def test_enlarged_outlines_have_no_steps() -> None:
     assert set(np.unique(large)) == {0, 3}
     rows = (large == 3).sum(1)[10:-20]
     assert np.abs(np.diff(rows)).max() <= 4
+
+
+@pytest.mark.parametrize(("word", "there"), [("cat", True), ("animal", True), ("dog", False), ("horse", False)])
+def test_a_word_named_alone_competes_with_common_things(
+    bundle: Bundle, cat: np.ndarray, word: str, there: bool
+) -> None:
+    assert bool(segment_pixels(cat, [word], bundle).found) == there
+
+
+def test_unnamed_things_leave_out_the_words_and_their_kin() -> None:
+    vocabulary = ["animal", "dog", "cat", "puppy"]
+    kinds = {"animal": [1, 2, 3], "dog": [3]}
+    empty = np.zeros((0, 4), np.float32)
+    lexicon = Lexicon(vocabulary, [], kinds, {}, empty, empty, empty, empty, {w: i for i, w in enumerate(vocabulary)})
+    constants = Constants(things=("dog", "cat"))
+    assert unnamed_things(["Dogs"], lexicon, constants) == ["cat"]
+    assert unnamed_things(["puppy"], lexicon, constants) == ["cat"]
+    assert unnamed_things(["animal"], lexicon, constants) == []
+    assert unnamed_things(["tree"], lexicon, constants) == ["dog", "cat"]

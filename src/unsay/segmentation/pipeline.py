@@ -60,24 +60,26 @@ def segment_pixels(
     check_picks(options, rgb.shape[0], rgb.shape[1])
     constants = read_constants(bundle)
     scene = look(rgb, bundle)
-    queries = ask(words, bundle, constants)
+    queries = ask([*words, *unnamed_things(words, _lexicon(bundle), constants)], bundle, constants)
     rows = evidence(queries, scene.regions, constants)
     strength = presence(rows, constants)
     scores = calibrated(strength, constants)
-    threshold = constants.threshold if options.threshold is None else options.threshold
-    rivals = background_rows(words, scene, bundle, constants)
-    present = (scores >= threshold) & standing(strength, queries.animal, constants)
-    named = name_groups(rows[:, :-1], rivals[:, :-1], present)
+    limits = np.full(len(scores), constants.threshold)
+    limits[: len(words)] = constants.threshold if options.threshold is None else options.threshold
+    present = (scores >= limits) & standing(strength, queries.animal, constants)
+    background = background_rows(words, scene, bundle, constants)
+    named = name_groups(rows[:, :-1], background[:, :-1], present)
+    named[named > len(words)] = 0  # an unnamed thing won: the region is none of the user's words
     groups = at_size(scene.groups, rgb)
     labels = pick_pieces(enlarge(named[groups], rgb), options)
     seen = set(np.unique(labels).tolist())
     return Segmentation(
         words=words,
         labels=labels,
-        scores={w: round(float(s), 4) for w, s in zip(words, scores, strict=True)},
+        scores={w: round(float(s), 4) for w, s in zip(words, scores, strict=False)},
         groups=enlarge(groups, rgb, smooth=False),
         found=tuple(w for i, w in enumerate(words, start=1) if i in seen),
-        nearest=nearest_words(scene, bundle, constants, threshold),
+        nearest=nearest_words(scene, bundle, constants),
     )
 
 
@@ -129,6 +131,20 @@ def ask(words: Sequence[str], bundle: Bundle, constants: Constants) -> Queries:
     return make_queries(normal, np.stack([vectors[w] for w in normal]), lexicon, constants)
 
 
+def unnamed_things(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:
+    """Common things that compete with the user's words as if they had been named too: a cat is no answer to "dog".
+
+    Left out: those that the user named, and those that WordNet puts under a named word or a named word under.
+    """
+    named = {lexicon.normal(w) for w in words}
+    kinds = {lexicon.vocabulary[i] for w in named for i in lexicon.narrower.get(w, [])}
+
+    def above(thing: str) -> bool:
+        return any(lexicon.vocabulary[i] in named for i in lexicon.narrower.get(thing, []))
+
+    return [t for t in constants.things if t not in named and t not in kinds and not above(t)]
+
+
 def background_rows(words: Sequence[str], scene: Scene, bundle: Bundle, constants: Constants) -> Array:
     """Evidence of the background words [B, K + 1], without those that the user named."""
     lexicon = _lexicon(bundle)
@@ -176,14 +192,14 @@ def enlarge(labels: Labels, rgb: Pixels, smooth: bool = True) -> Labels:
     return out
 
 
-def nearest_words(scene: Scene, bundle: Bundle, constants: Constants, threshold: float) -> tuple[str, ...]:
+def nearest_words(scene: Scene, bundle: Bundle, constants: Constants) -> tuple[str, ...]:
     """Words of the bundle's own list that the photo contains, best first."""
     lexicon = _lexicon(bundle)
     words = [lexicon.vocabulary[i] for i in lexicon.visible]
     queries = bundle.part("own list", lambda: ask(words, bundle, constants))
     scores = calibrated(presence(evidence(queries, scene.regions, constants), constants), constants)
     best = np.argsort(-scores, kind="stable")[:NEAREST]
-    return tuple(words[i] for i in best if scores[i] >= threshold)
+    return tuple(words[i] for i in best if scores[i] >= constants.threshold)
 
 
 def _lexicon(bundle: Bundle) -> Lexicon:

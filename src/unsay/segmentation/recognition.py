@@ -51,6 +51,8 @@ class Constants:
     threshold: float = 0.5
     """Presence at which a word is as likely there as not, the slope there, and the score from which it is found."""
     background: tuple[str, ...] = ()
+    things: tuple[str, ...] = ()
+    """Words that compete for regions in every photo, named or not; `background` with a margin, `things` on a par."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,6 +150,7 @@ _BACKGROUND = (
     "sky grass tree water road wall building ground field sand snow rock floor mountain dirt fence forest river "
     "street beach ocean sidewalk carpet bed hill window door leaf bush flower blanket background room cage hay mud"
 )
+_THINGS = "person dog cat horse cow sheep bird car bus truck bicycle motorcycle boat train chair sofa table ball"
 CONSTANTS: dict[str, Any] = {
     "trunk": "trunk.onnx",
     "head": "head.onnx",
@@ -175,6 +176,7 @@ CONSTANTS: dict[str, Any] = {
     "present_slope": 1.7,
     "threshold": 0.5,
     "background": _BACKGROUND.split(),
+    "things": _THINGS.split(),
 }
 
 
