@@ -29,6 +29,8 @@ class InpaintOptions:
     """Pixels by which the mask is grown before it is filled; None: chosen from the photo's size."""
     feather: int | None = 0
     """Width in pixels, inside the hole, over which the fill is blended in; None: chosen from the photo's size."""
+    match_rim: bool = True
+    """Shift the network's colours smoothly so that they meet those around the hole; False: the network alone."""
 
 
 @dataclass(frozen=True)

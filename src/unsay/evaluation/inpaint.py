@@ -20,9 +20,10 @@ import numpy as np
 from unsay.bundle import Bundle
 from unsay.errors import BadInput
 from unsay.evaluation.metrics import Scores, mean_scores, score
-from unsay.evaluation.peers import PEERS, Filler, ours
+from unsay.evaluation.peers import PEERS, RIM_ALONE, Filler, ours
 from unsay.evaluation.sheet import Sheet, show_hole
 from unsay.evaluation.tables import text_table
+from unsay.options import InpaintOptions
 from unsay.results import Mask, Pixels
 from unsay.training.cutouts import PHOTO_SUFFIXES, in_split
 from unsay.training.masks import BANDS, KINDS, random_hole
@@ -58,12 +59,14 @@ def evaluate_inpaint(
 ) -> dict[str, Any]:
     """Fill one random hole per photo of the folder `data` and band; return the mean scores, ready for JSON.
 
-    `bundle`: whose filler is judged; None judges the peers alone. `split`: "train" or "test" keeps the photos whose
-    name falls there. `limit`: the first so many photos by name. `peers`: also OpenCV's fillers. `sheet`: a picture
-    file with the first holes. `progress` is called with a line of text per photo.
+    `bundle`: whose filler is judged, as users have it and in its two parts; None judges the peers alone. `split`:
+    "train" or "test" keeps the photos whose name falls there. `limit`: the first so many photos by name. `peers`: also
+    OpenCV's fillers. `sheet`: a picture file with the first holes. `progress` is called with a line per photo.
     Raises `BadInput` for a folder without photos, an unknown band or split, a photo that cannot be read.
     """
-    fillers = ([ours(bundle)] if bundle else []) + (list(PEERS) if peers else [])
+    fillers = ([ours(bundle), ours(bundle, InpaintOptions(match_rim=False)), RIM_ALONE] if bundle else []) + (
+        list(PEERS) if peers else []
+    )
     if not fillers:
         raise BadInput("nothing to judge: give a bundle, or allow the peers")
     unknown = [band for band in bands if band not in ALL_BANDS]

@@ -35,7 +35,8 @@ def ours(bundle: Bundle, options: InpaintOptions | None = None) -> Filler:
         return lay_over(rgb, fill_hole(rgb, hole, bundle, chosen))
 
     settings = f"bundle {bundle.name} {bundle.manifest.get('version', '')}".rstrip()
-    return Filler("Unsay", f"{settings}, grow {chosen.grow}, feather {chosen.feather}", fill)
+    name = "Unsay" if chosen.match_rim else "network alone"
+    return Filler(name, f"{settings}, grow {chosen.grow}, feather {chosen.feather}, rim {chosen.match_rim}", fill)
 
 
 def lay_over(rgb: Pixels, patches: Sequence[Patch]) -> Pixels:
@@ -66,4 +67,15 @@ def _opencv(rgb: Pixels, hole: Mask, method: int) -> Pixels:
 
 SETTINGS = f"OpenCV {cv2.__version__}, radius {RADIUS}"
 TELEA = Filler("Telea", SETTINGS, telea)
+
+
+def rim_alone(rgb: Pixels, hole: Mask) -> Pixels:
+    """The membrane that `match_rim` adds, over flat grey: what our filling is without its network."""
+    from unsay.inpainting.rim import match_rim
+
+    grey = np.where(hole[..., None], np.uint8(128), rgb)
+    return match_rim(grey, hole)
+
+
+RIM_ALONE = Filler("rim alone", "ours, no network", rim_alone)
 PEERS = (TELEA, Filler("Navier-Stokes", SETTINGS, navier_stokes))

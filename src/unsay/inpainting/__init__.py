@@ -9,6 +9,7 @@ from unsay.bundle import Bundle
 from unsay.errors import BadInput
 from unsay.inpainting.filler import Filler
 from unsay.inpainting.hole import feather_weights, grow_mask, settle, settled
+from unsay.inpainting.rim import match_rim
 from unsay.inpainting.window import Window, plan_windows, shrunk, tiles
 from unsay.options import InpaintOptions
 from unsay.results import Mask, Patch, Pixels
@@ -31,9 +32,8 @@ def fill_hole(rgb: Pixels, hole: Mask, bundle: Bundle, options: InpaintOptions =
     _, feather = settle(options, hole.shape)
     grown = grown_hole(hole, options)
     filler = Filler.of(bundle)
-    return [
-        _patch(rgb, grown, window, filler, feather) for window in plan_windows(grown, filler.max_side, filler.multiple)
-    ]
+    windows = plan_windows(grown, filler.max_side, filler.multiple)
+    return [_patch(rgb, grown, window, filler, feather, options.match_rim) for window in windows]
 
 
 def grown_hole(mask: Mask, options: InpaintOptions) -> Mask:
@@ -47,11 +47,13 @@ def grown_hole(mask: Mask, options: InpaintOptions) -> Mask:
     raise BadInput(f"the hole grown by {grow} pixels covers the whole photo ({_size(mask)}): grow it less")
 
 
-def _patch(rgb: Pixels, hole: Mask, window: Window, filler: Filler, feather: int) -> Patch:
+def _patch(rgb: Pixels, hole: Mask, window: Window, filler: Filler, feather: int, match: bool) -> Patch:
     area, box = window.area, window.hole
     work, pending = shrunk(rgb[area.slices], hole[area.slices], window.scale)
     for core, around in tiles(pending, filler.max_side):
         filled = filler.fill(work[around.slices], pending[around.slices])
+        if match:
+            filled = match_rim(filled, pending[around.slices])
         work[core.slices] = filled[core.inside(around).slices]
         pending[core.slices] = False
     if window.scale < 1:
