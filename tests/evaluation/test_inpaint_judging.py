@@ -38,7 +38,7 @@ def test_every_photo_band_and_filler_is_judged_once(result: dict[str, list[dict[
     cases = result["cases"]
     assert len(cases) == 3 * len(BANDS) * len(FILLERS)
     assert {case["filler"] for case in cases} == FILLERS
-    assert [row["holes"] for row in result["bands"]] == [3] * 18
+    assert [row["holes"] for row in result["bands"]] == [3] * len(BANDS) * len(FILLERS)
     assert sum(row["holes"] for row in result["kinds"]) == len(cases)
     assert result["outside_changed"] == dict.fromkeys(FILLERS, 0)
 

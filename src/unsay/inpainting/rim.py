@@ -49,7 +49,8 @@ def _pull_push(values: Floats, weights: Floats) -> Floats:
         return np.asarray(values / max(weights.sum(), EMPTY), np.float32)
     smaller, share = _halved(values), _halved(weights)
     certain = np.minimum(4 * share, 1)
-    coarse = _pull_push(smaller * (certain / np.maximum(share, EMPTY))[..., None], certain)
+    weighed = smaller * (certain / np.maximum(share, EMPTY))[..., None]
+    coarse = _pull_push(np.asarray(weighed, np.float32), np.asarray(certain, np.float32))
     size = (weights.shape[1], weights.shape[0])
     below = cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR).reshape(values.shape)
     return np.asarray(values + (1 - weights)[..., None] * below, np.float32)

@@ -43,7 +43,7 @@ class LiteFeatures(nn.Module):
         """image [B, 3, H, W], ImageNet-normalised -> maps at stride 2, 4 and 8."""
         pixels = (image * self.get_buffer("std") + self.get_buffer("mean")) * 255
         x = nn.functional.relu6(self.norm(self.stem((pixels - TRUNK_MEAN) / SCALE)))
-        maps = []
+        maps: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in BLOCKS:
