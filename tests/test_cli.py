@@ -297,6 +297,60 @@ def test_a_reader_that_goes_away(photo: Path, tiny_bundle: Bundle) -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file names that are not text exist on POSIX alone")
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_names_that_standard_output_cannot_hold(photo: Path, tiny_bundle: Bundle, encoding: str) -> None:
+    name = os.fsencode("f\u00f6to") + b"\xff.png"
+    os.rename(os.fsencode(photo), name)
+    cv2.imwrite("mask.png", np.eye(90, 120, dtype=np.uint8))
+    command = [sys.executable, "-m", "unsay.cli", "inpaint", name, "mask.png", "--bundle", str(tiny_bundle.path)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    told = subprocess.run([*command, "--json"], capture_output=True, check=True, env=environment).stdout
+    assert os.fsencode(json.loads(told.decode())["output"]) == name.replace(b".png", b".unsaid.png")
+    said = subprocess.run(command, capture_output=True, check=True, env=environment).stdout
+    assert said == name.replace(b".png", b".unsaid.png") + b"\n"
+
+
+def test_a_word_that_is_no_text(run: Run, photo: Path) -> None:
+    status, out, err = run("erase", "photo.png", "x\udcff")
+    assert (status, out) == (2, "")
+    assert err == "unsay: the word 'x\\udcff' is not text in UTF-8: type it again\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as a POSIX shell does")
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status", "said"),
+    [
+        ("<&-", "- mask.png -o out.png", 2, "standard input is closed"),
+        (">&-", "photo.png mask.png -o -", 2, "standard output is closed"),
+        (">&-", "photo.png mask.png", 0, "filled"),
+        ("2>&-", "photo.png mask.png -o -", 0, ""),
+        ("2>&-", "photo.png missing.png", 2, ""),
+    ],
+)
+def test_closed_streams(photo: Path, tiny_bundle: Bundle, closed: str, arguments: str, status: int, said: str) -> None:
+    cv2.imwrite("mask.png", np.eye(90, 120, dtype=np.uint8))
+    command = f"'{sys.executable}' -m unsay.cli inpaint {arguments} --bundle '{tiny_bundle.path}' {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert done.returncode == status
+    assert said in done.stderr.decode()
+    assert done.stdout == b"" or cv2.imdecode(np.frombuffer(done.stdout, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert sorted(os.listdir()) == sorted(
+        ["mask.png", "photo.png"] + ["photo.unsaid.png"] * (closed == ">&-" and not status)
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_pipe_that_is_full(photo: Path, tiny_bundle: Bundle) -> None:
+    cv2.imwrite("mask.png", np.eye(90, 120, dtype=np.uint8))
+    command = [sys.executable, "-m", "unsay.cli", "inpaint", "photo.png", "mask.png", "-o", "-", "--bundle"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*command, str(tiny_bundle.path)], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"unsay: the output stream takes no more (No space left on device)")
+    assert done.stderr.count(b"\n") == 1
+
+
 # --- documentation ----------------------------------------------------------------------------------------------------
 
 

@@ -54,7 +54,9 @@ def test_nothing_found_says_what_and_how_near(tiny_bundle: Bundle, make_spotted:
 def test_a_long_list_is_cut_in_the_message_alone() -> None:
     words = tuple(f"word{i}" for i in range(50))
     none = np.zeros((2, 2), np.int32)
-    error = nothing_found(Segmentation(words, none, dict.fromkeys(words, 0.1), none, ()), SegmentOptions(point=(1, 1)))
+    error = nothing_found(
+        Segmentation(words, none, dict.fromkeys(words, 0.1), none, ()), SegmentOptions(point=(1, 1)), 0.5
+    )
     assert f"and {50 - SHOWN} more; try another word" in str(error)
     assert str(error).startswith("not found at the point")
     assert len(error.scores) == 50
@@ -64,3 +66,11 @@ def test_a_thing_that_is_everything(tiny_bundle: Bundle) -> None:
     red = np.full((40, 40, 3), (250, 0, 0), np.uint8)
     with pytest.raises(BadInput, match="covers the whole photo"):
         erase_pixels(red, ["red"], tiny_bundle)
+
+
+def test_a_lower_threshold_is_advised_only_where_it_would_help() -> None:
+    none = np.zeros((2, 2), np.int32)
+    found = Segmentation(("dog",), none, {"dog": 0.6}, none, ())
+    assert "lower threshold" in str(nothing_found(found, SegmentOptions(), 0.7))
+    assert "lower threshold" not in str(nothing_found(found, SegmentOptions(), 0.5))
+    assert "lower threshold" not in str(nothing_found(found, SegmentOptions(threshold=0.1), 0.7))

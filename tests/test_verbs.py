@@ -298,3 +298,40 @@ def test_outside_the_hole_every_sample_is_the_same(
     np.testing.assert_array_equal(after[~outcome.hole], before[~outcome.hole])
     if after.ndim == 3 and after.shape[2] == 4:
         np.testing.assert_array_equal(after[..., 3], before[..., 3])
+
+
+@pytest.mark.parametrize("output", ["missing/out.png", ".", "clear.jpg"])
+def test_a_photo_that_cannot_be_written_leaves_no_mask(
+    tiny_bundle: Bundle, make_spotted: Make, tmp_path: Path, output: str
+) -> None:
+    """A folder that is not there, a folder, a JPEG that would lose the photo's transparency."""
+    alpha = np.full((*make_spotted().shape[:2], 1), 90, np.uint8)
+    Image.fromarray(np.dstack([make_spotted(), alpha])).save(tmp_path / "photo.png")
+    with pytest.raises(BadInput):
+        run_erase(
+            tmp_path / "photo.png",
+            ["red"],
+            EraseOptions(),
+            bundle=tiny_bundle,
+            output=tmp_path / output,
+            mask_out=tmp_path / "mask.png",
+        )
+    assert os.listdir(tmp_path) == ["photo.png"]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    tiny_bundle: Bundle, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unsay.verbs.erase_pixels", lambda *_, **__: pytest.fail("worked"))
+    with pytest.raises(BadInput, match="its folder does not exist"):
+        run_erase(photo, ["red"], EraseOptions(), bundle=tiny_bundle, output=photo.parent / "no" / "out.png")
+
+
+@pytest.mark.parametrize("name", [".", "/", ""])
+def test_a_folder_without_a_name_is_no_photo(tiny_bundle: Bundle, name: str) -> None:
+    for call in (
+        lambda: unsay.erase(name, "red", bundle=tiny_bundle),
+        lambda: run_segment(name, ["red"], SegmentOptions()),
+    ):
+        with pytest.raises(BadInput, match="is a folder, not a photo"):
+            call()

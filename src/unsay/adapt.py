@@ -79,8 +79,15 @@ def read_mask(source: Any, size: tuple[int, int]) -> Mask:
 
 def default_output(path: str | os.PathLike[str]) -> Path:
     """Where an edited photo goes: `photo.unsaid.jpg` beside `photo.jpg`."""
+    return beside(path, lambda photo: f"{photo.stem}.unsaid{photo.suffix}")
+
+
+def beside(path: str | os.PathLike[str], name: Callable[[Path], str]) -> Path:
+    """The neighbour of a photo that `name` calls so. Raises `BadInput` for `.` or `/`, which cannot be a photo."""
     photo = Path(path)
-    return photo.with_name(f"{photo.stem}.unsaid{photo.suffix}")
+    if not photo.name:
+        raise BadInput(f"{photo} is a folder, not a photo: name a file in it")
+    return photo.with_name(name(photo))
 
 
 def _is_encoded(source: Any) -> TypeGuard[bytes | bytearray | memoryview | IO[bytes]]:

@@ -74,6 +74,7 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `unsay` with `arguments` (default: the process's own) and return the exit status."""
     command = typer.main.get_command(app)
+    _guard_streams()
     try:
         status = command.main(None if arguments is None else list(arguments), prog_name="unsay", standalone_mode=False)
     except UnsayError as error:
@@ -89,6 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status == INTERRUPTED:  # Typer itself returns this for Ctrl-C inside a command, others raise
         note("unsay: interrupted, nothing was written")
     return status if isinstance(status, int) else 0
+
+
+def _guard_streams() -> None:
+    """Occupy standard streams that came closed (`>&-`): a photo's file must not take their place and their prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _unexpected(error: Exception) -> int:

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from unsay.adapt import default_output
 from unsay.errors import BadInput
-from unsay.photo_write import format_of
+from unsay.photo_write import check_writable, format_of
 
 
 def is_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
@@ -53,6 +53,13 @@ def check_mask_target(mask_out: Any, photo: Any, target: Any) -> None:
     protect(mask_out, photo)
     if is_path(target) and _same(mask_out, target):
         raise BadInput(f"the mask and the photo would both be written to {mask_out}: give two names")
+
+
+def check_places(*targets: Any) -> None:
+    """Raise `BadInput` for a path among `targets` that nothing can be written to; streams and None are passed over."""
+    for target in targets:
+        if is_path(target):
+            check_writable(target)
 
 
 def protect(target: Any, source: Any, *, hint: str = "") -> None:

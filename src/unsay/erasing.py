@@ -13,6 +13,7 @@ from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.options import EraseOptions, SegmentOptions
 from unsay.results import Mask, Patch, Pixels, Segmentation
 from unsay.segmentation import segment_pixels
+from unsay.segmentation.pipeline import read_constants
 
 EVERYTHING = EraseOptions()
 """Every region of each word, the rim chosen from the size."""
@@ -40,20 +41,25 @@ def erase_pixels(
     """
     segmentation = segment_pixels(rgb, words, bundle, options.segment)
     if not segmentation.found:
-        raise nothing_found(segmentation, options.segment)
+        raise nothing_found(segmentation, options.segment, read_constants(bundle).threshold)
     inpaint = settled(options.inpaint, rgb.shape)
     hole = grown_hole(np.asarray(segmentation.labels > 0), inpaint)
     patches = [] if dry_run else fill_hole(rgb, hole, bundle, replace(inpaint, grow=0))
     return Erased(patches, hole, segmentation)
 
 
-def nothing_found(segmentation: Segmentation, options: SegmentOptions) -> NotFound:
-    """The error for a photo that shows none of the words: what was looked for, how near it came, what is there."""
+def nothing_found(segmentation: Segmentation, options: SegmentOptions, threshold: float) -> NotFound:
+    """The error for a photo that shows none of the words: what was looked for, how near it came, what is there.
+
+    `threshold`: the bundle's own, which counts where the options have none.
+    """
     ranked = sorted(segmentation.scores.items(), key=lambda pair: -pair[1])
     shown = ", ".join(f"{word} ({score:.2f})" for word, score in ranked[:SHOWN])
     more = f" and {len(ranked) - SHOWN} more" if len(ranked) > SHOWN else ""
     where = " inside the box" if options.box else " at the point" if options.point else ""
     there = ", ".join(segmentation.nearest[:SHOWN])
     advice = f"the photo seems to show: {there}" if there else "try another word"
-    message = f"not found{where}: {shown}{more}; {advice}; a lower threshold finds more"
+    limit = threshold if options.threshold is None else options.threshold
+    lower = "; a lower threshold finds more" if ranked[-1][1] < limit else ""
+    message = f"not found{where}: {shown}{more}; {advice}{lower}"
     return NotFound(message, dict(segmentation.scores), list(segmentation.nearest))

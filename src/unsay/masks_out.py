@@ -175,4 +175,5 @@ def _picture(suffix: str, image: np.ndarray[Any, Any]) -> bytes:
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # a file name's stray byte, "\udcff": JSON's own escape for it

@@ -162,7 +162,7 @@ def _too_many_bytes(name: str, size: int, limit: float) -> BadInput:
 
 def _identify(name: str, head: bytes) -> str:
     if not head:
-        raise BadInput(f"{name} is empty (0 bytes): give a {READS} photo")
+        raise BadInput(f"{name} is empty (0 bytes): give {READS}")
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):

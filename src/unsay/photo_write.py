@@ -106,6 +106,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     _flush_folder(target.parent)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise `BadInput` where `write_atomically` would for want of a place, so that no work is done and lost."""
+    name = shown(path)
+    folder = _target(path, name)[0].parent
+    if not folder.is_dir():
+        raise _unwritable(name, OSError(errno.ENOENT, "no folder"))
+    if not os.access(folder, os.W_OK):
+        raise _unwritable(name, OSError(errno.EACCES, "read-only folder"))
+
+
 def jpeg_quality(tables: dict[int, tuple[int, ...]]) -> int:
     """The libjpeg quality in 1..100 whose tables are nearest to a file's own (smallest mean ratio)."""
     own = [(np.array(table), _CHROMA if number else _LUMA) for number, table in tables.items() if number < 2]

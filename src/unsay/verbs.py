@@ -16,11 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unsay.adapt import open_photo, read_mask
+from unsay.adapt import beside, open_photo, read_mask
 from unsay.bundle import Bundle, load_bundle
-from unsay.delivery import check_mask_target, edited_target, is_path, piped, protect
+from unsay.delivery import check_mask_target, check_places, edited_target, is_path, piped, protect
 from unsay.erasing import erase_pixels, nothing_found
-from unsay.errors import BadInput
+from unsay.errors import BadInput, UnsayError
 from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.masks_out import SUFFIXES, check_format, encoded
 from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
@@ -138,10 +138,10 @@ def run_erase(
     check_mask_target(mask_out, photo, target)
     network = load_bundle(bundle)
     opened, give = open_photo(photo, max_megapixels=max_megapixels)
+    check_places(target, mask_out)
     erased = erase_pixels(opened.rgb, words, network, options, dry_run=dry_run)
-    if mask_out is not None:
-        write_atomically(mask_out, bytes(cv2.imencode(".png", erased.hole.view(np.uint8) * np.uint8(255))[1]))
-    value = None if dry_run else _deliver(opened.with_patches(erased.patches), give, target, output is not None)
+    mask = None if mask_out is None else (mask_out, erased.hole)
+    value = None if dry_run else _deliver(opened.with_patches(erased.patches), give, target, output is not None, mask)
     details = {
         **_about_words(erased.segmentation),
         "size": [opened.width, opened.height],
@@ -175,9 +175,10 @@ def run_segment(
     target, suffix = _mask_file(photo, kind, output)
     network = load_bundle(bundle)
     opened, _ = open_photo(photo, max_megapixels=max_megapixels)
+    check_places(target)
     found = segment_pixels(opened.rgb, words, network, options)
     if not found.found:
-        raise nothing_found(found, options)
+        raise nothing_found(found, options, read_constants(network).threshold)
     name = Path(photo).name if is_path(photo) else "photo"
     value = _put(encoded(kind, opened.rgb, found, name=name, suffix=suffix), target)
     details = {
@@ -209,6 +210,7 @@ def run_inpaint(
     network = load_bundle(bundle)
     opened, give = open_photo(photo, max_megapixels=max_megapixels)
     given = read_mask(mask, (opened.width, opened.height))
+    check_places(target)
     numbers = settled(options, given.shape)
     hole = grown_hole(given, numbers)
     patches = fill_hole(opened.rgb, hole, network, replace(numbers, grow=0))
@@ -233,28 +235,50 @@ def _mask_file(photo: Any, kind: str, output: Any) -> tuple[Any, str]:
     own = SUFFIXES.get(kind, "")
     target = output
     if output is None and is_path(photo):
-        target = Path(photo).with_name(Path(photo).stem + own)
+        target = beside(photo, lambda path: path.stem + own)
     suffix = Path(f"masks{own}" if target is None or piped(target) else target).suffix
     check_format(kind, suffix)
     protect(target, photo)
     return target, suffix
 
 
-def _deliver(photo: Photo, give: Any, target: Any, chosen: bool) -> Any:
-    """Hand the photo back, or write it: where the caller chose the name its suffix says how, else as the source was."""
-    if target is None:
-        return give(photo)
-    return photo.save(target) if chosen and not piped(target) else _put(photo.encode(), target)
+def _deliver(
+    photo: Photo, give: Any, target: Any, chosen: bool, mask: tuple[str | os.PathLike[str], Mask] | None = None
+) -> Any:
+    """Hand the photo back, or write it: where the caller chose the name its suffix says how, else as the source was.
+
+    `mask`: where to write the hole too, and the hole, once the photo is coded: one that cannot be leaves no mask behind.
+    """
+    suffix = Path(target).suffix or None if chosen and not piped(target) else None
+    done = give(photo) if target is None else photo.encode(suffix)
+    if mask is not None:
+        path, hole = mask
+        write_atomically(path, bytes(cv2.imencode(".png", hole.view(np.uint8) * np.uint8(255))[1]))
+    return done if target is None else _put(done, target)
 
 
 def _put(data: bytes, target: Any) -> Any:
     if target is None:
         return data
     if piped(target):
-        target.write(data)
+        _pour(data, target)
         return None
     write_atomically(target, data)
     return Path(target)
+
+
+def _pour(data: bytes, stream: Any) -> None:
+    """All of `data` into the stream, now: what fails later fails without a word. A reader that left is no error here."""
+    try:
+        stream.write(data)
+        if hasattr(stream, "flush"):
+            stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnsayError(
+            f"the output stream takes no more ({error.strerror or error}): give a file to write"
+        ) from error
 
 
 def _named(value: Any, target: Any) -> str | None:

@@ -115,9 +115,12 @@ def test_unnamed_things_leave_out_the_words_and_their_kin() -> None:
     vocabulary = ["animal", "dog", "cat", "puppy"]
     kinds = {"animal": [1, 2, 3], "dog": [3]}
     empty = np.zeros((0, 4), np.float32)
-    lexicon = Lexicon(vocabulary, [], kinds, {}, empty, empty, empty, empty, {w: i for i, w in enumerate(vocabulary)})
+    classes = {"dog": [1, 2, 3], "cat": [4, 5], "beagle": [2], "tree": []}
+    places = {w: i for i, w in enumerate(vocabulary)}
+    lexicon = Lexicon(vocabulary, [], kinds, classes, empty, empty, empty, empty, places)
     constants = Constants(things=("dog", "cat"))
     assert unnamed_things(["Dogs"], lexicon, constants) == ["cat"]
     assert unnamed_things(["puppy"], lexicon, constants) == ["cat"]
+    assert unnamed_things(["beagle"], lexicon, constants) == ["cat"]  # by its classes: no sentence named it
     assert unnamed_things(["animal"], lexicon, constants) == []
     assert unnamed_things(["tree"], lexicon, constants) == ["dog", "cat"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ def source(argument: str) -> str | BinaryIO:
     """The photo that an argument names: a path, or for `-` standard input."""
     if argument != PIPE:
         return argument
+    if sys.stdin is None:
+        raise BadInput("standard input is closed: pipe a photo in, or give its path instead of -")
     if sys.stdin.isatty():
         raise BadInput("standard input is a terminal: pipe a photo in, or give its path instead of -")
     return sys.stdin.buffer
@@ -33,6 +36,8 @@ def target(output: str | None, photo: str, *, as_json: bool) -> Any:
         return output
     if as_json:
         raise BadInput("--json and the photo cannot both go to standard output: give -o FILE")
+    if sys.stdout is None:
+        raise BadInput("standard output is closed: give -o FILE")
     if sys.stdout.isatty():
         raise BadInput("a photo is not written to a terminal: give -o FILE, or pipe standard output on")
     return sys.stdout.buffer
@@ -53,7 +58,7 @@ def answering(as_json: bool, verb: str) -> Iterator[None]:
 @contextmanager
 def working(text: str, *, quiet: bool = False) -> Iterator[None]:
     """A moving sign of life on standard error while the block runs, if that is a terminal."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
@@ -65,7 +70,8 @@ def working(text: str, *, quiet: bool = False) -> Iterator[None]:
 
 def note(text: str) -> None:
     """A line for the person, on standard error: standard output is for results. Words cannot steer the terminal."""
-    print(_plain(text), file=sys.stderr)
+    if sys.stderr is not None:  # else print would take standard output
+        print(_plain(text), file=sys.stderr)
 
 
 def _plain(text: str) -> str:
@@ -73,8 +79,22 @@ def _plain(text: str) -> str:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object, on one line of standard output."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """One JSON object, on one line of standard output; escaped where that cannot hold all characters."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # an ASCII or a Windows pipe, or a file name with a stray byte
+        text = json.dumps(value, allow_nan=False)
+    print(text, flush=True)
+
+
+def print_path(path: str) -> None:
+    """A written file's path, byte for byte where standard output's own encoding lacks a character of it."""
+    try:
+        print(path, flush=True)
+    except UnicodeEncodeError:
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+        sys.stdout.flush()
 
 
 def one_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unsay.commands.console import PIPE, answering, note, numbers, print_json, source, target, working
+from unsay.commands.console import PIPE, answering, note, numbers, print_json, print_path, source, target, working
 from unsay.errors import BadInput
 from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
 
@@ -154,4 +154,4 @@ def _tell(report: Report, as_json: bool) -> None:
         done = "would fill" if details.get("dry_run") else "filled"
         note(f"{done} {details['hole_share']:.1%} of the photo in {details['seconds']:.1f} s")
     if report.output not in (None, "-"):
-        print(report.output)
+        print_path(report.output)

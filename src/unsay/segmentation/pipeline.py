@@ -134,13 +134,16 @@ def ask(words: Sequence[str], bundle: Bundle, constants: Constants) -> Queries:
 def unnamed_things(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:
     """Common things that compete with the user's words as if they had been named too: a cat is no answer to "dog".
 
-    Left out: those that the user named, and those that WordNet puts under a named word or a named word under.
+    Left out: those that the user named, and those that WordNet puts under a named word or a named word under (by the
+    nouns that it knows, or by the ImageNet classes that both cover: a heron is a bird).
     """
     named = {lexicon.normal(w) for w in words}
     kinds = {lexicon.vocabulary[i] for w in named for i in lexicon.narrower.get(w, [])}
+    covered = [classes for w in named if (classes := set(lexicon.classes.get(w, [])))]
 
     def above(thing: str) -> bool:
-        return any(lexicon.vocabulary[i] in named for i in lexicon.narrower.get(thing, []))
+        known = any(lexicon.vocabulary[i] in named for i in lexicon.narrower.get(thing, []))
+        return known or any(classes <= set(lexicon.classes.get(thing, [])) for classes in covered)
 
     return [t for t in constants.things if t not in named and t not in kinds and not above(t)]
 

@@ -52,6 +52,8 @@ def check_words(words: Sequence[str]) -> tuple[str, ...]:
 def _check_word(word: str) -> str:
     if not isinstance(word, str):
         raise BadInput(f"a word must be text, not {type(word).__name__}: {word!r}")
+    if not word.isascii() and any("\ud800" <= c <= "\udfff" for c in word):
+        raise BadInput(f"the word {word!r} is not text in UTF-8: type it again")
     clean = " ".join(word.split())
     if not clean:
         raise BadInput(f"the word {word!r} is empty: name a thing, such as 'dog'")
