@@ -247,7 +247,7 @@ def _deliver(
 ) -> Any:
     """Hand the photo back, or write it: where the caller chose the name its suffix says how, else as the source was.
 
-    `mask`: where to write the hole too, and the hole, once the photo is coded: one that cannot be leaves no mask behind.
+    `mask`: where to write the hole, and the hole; only once the photo is coded, as one that cannot be leaves no mask.
     """
     suffix = Path(target).suffix or None if chosen and not piped(target) else None
     done = give(photo) if target is None else photo.encode(suffix)
@@ -268,7 +268,7 @@ def _put(data: bytes, target: Any) -> Any:
 
 
 def _pour(data: bytes, stream: Any) -> None:
-    """All of `data` into the stream, now: what fails later fails without a word. A reader that left is no error here."""
+    """All of `data` into the stream, flushed, so that a failure is told here and not at exit. Raises `UnsayError`."""
     try:
         stream.write(data)
         if hasattr(stream, "flush"):
