@@ -335,3 +335,20 @@ def test_a_folder_without_a_name_is_no_photo(tiny_bundle: Bundle, name: str) -> 
     ):
         with pytest.raises(BadInput, match="is a folder, not a photo"):
             call()
+
+
+@pytest.mark.parametrize("word", [5, None, b"dog"])
+def test_what_is_no_word(tiny_bundle: Bundle, make_spotted: Make, word: Any) -> None:
+    with pytest.raises(BadInput, match="a word must be text"):
+        unsay.erase(make_spotted(), word, bundle=tiny_bundle)
+
+
+def test_a_path_with_a_zero_byte(tiny_bundle: Bundle) -> None:
+    with pytest.raises(BadInput, match="zero byte"):
+        unsay.erase("a\0.jpg", "red", bundle=tiny_bundle)
+
+
+@pytest.mark.parametrize("grow", [2.5, "2"])
+def test_growing_by_no_whole_number(tiny_bundle: Bundle, make_spotted: Make, grow: Any) -> None:
+    with pytest.raises(BadInput, match="give a whole number of pixels"):
+        unsay.inpaint(make_spotted(), np.eye(*make_spotted().shape[:2], dtype=bool), bundle=tiny_bundle, grow=grow)

@@ -37,6 +37,8 @@ def edited_target(photo: Any, output: Any, in_place: bool) -> Any:
         return None
     if piped(output):
         return output
+    if "\0" in os.fsdecode(photo if is_path(photo) else ""):
+        raise BadInput(f"{photo!r} holds a zero byte, which no path can: check the path")
     target = default_output(photo) if output is None else output
     if output is not None and (suffix := Path(output).suffix):
         format_of(suffix)

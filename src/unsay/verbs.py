@@ -226,8 +226,12 @@ def run_inpaint(
 
 
 def flat(words: Iterable[Words]) -> list[str]:
-    """Strings and lists of strings as one list."""
-    return [word for one in words for word in ([one] if isinstance(one, str) else one)]
+    """Strings and lists of strings as one list. Raises `BadInput` for anything else."""
+    given: list[Any] = list(words)
+    for one in given:
+        if isinstance(one, bytes) or not isinstance(one, Iterable):
+            raise BadInput(f"a word must be text, not {type(one).__name__}: {one!r}")
+    return [word for one in given for word in ([one] if isinstance(one, str) else one)]
 
 
 def _mask_file(photo: Any, kind: str, output: Any) -> tuple[Any, str]:

@@ -38,6 +38,11 @@ def test_a_box_inside_one_thing_keeps_its_part() -> None:
     assert kept.sum() == 4
 
 
+def test_a_box_inside_one_thing_does_not_overrule_the_point() -> None:
+    assert not pick_pieces(two_dogs(), SegmentOptions(box=(25, 5, 2, 2), point=(4, 6))).any()
+    assert pick_pieces(two_dogs(), SegmentOptions(box=(25, 5, 2, 2), point=(26, 6))).sum() == 4
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -46,6 +51,11 @@ def test_a_box_inside_one_thing_keeps_its_part() -> None:
         SegmentOptions(box=(0, 0, 0, 5)),
         SegmentOptions(point=(40, 0)),
         SegmentOptions(point=(0, -1)),
+        SegmentOptions(threshold="high"),  # type: ignore[arg-type]
+        SegmentOptions(box=(1, 2, 3)),  # type: ignore[arg-type]
+        SegmentOptions(box=(float("nan"), 0, 5, 5)),  # type: ignore[arg-type]
+        SegmentOptions(point=3),  # type: ignore[arg-type]
+        SegmentOptions(point="ab"),  # type: ignore[arg-type]
     ],
 )
 def test_picks_outside_the_photo_are_refused(options: SegmentOptions) -> None:

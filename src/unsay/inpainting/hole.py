@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from numbers import Integral
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -66,7 +67,10 @@ def settle(options: InpaintOptions, shape: tuple[int, ...]) -> tuple[int, int]:
     Growing takes in the blurred rim of a thing, which would stay as a ghost. The feather is half the grown rim, so
     that the thing itself is always replaced whole. Raises `BadInput` for a negative number.
     """
-    for name, value in (("grow", options.grow), ("feather", options.feather)):
+    given: tuple[tuple[str, Any], ...] = (("grow", options.grow), ("feather", options.feather))
+    for name, value in given:
+        if value is not None and not isinstance(value, Integral):
+            raise BadInput(f"{name} is {value!r}; give a whole number of pixels")
         if value is not None and not 0 <= value <= max(shape[:2]):
             raise BadInput(f"{name} is {value} pixels; for this photo it must lie between 0 and {max(shape[:2])}")
     grow = options.grow
