@@ -71,7 +71,7 @@ def settle(options: InpaintOptions, shape: tuple[int, ...]) -> tuple[int, int]:
     for name, value in given:
         if value is not None and not isinstance(value, Integral):
             raise BadInput(f"{name} is {value!r}; give a whole number of pixels")
-        if value is not None and not 0 <= value <= max(shape[:2]):
+        if value is not None and not 0 <= int(value) <= max(shape[:2]):
             raise BadInput(f"{name} is {value} pixels; for this photo it must lie between 0 and {max(shape[:2])}")
     grow = options.grow
     if grow is None:
