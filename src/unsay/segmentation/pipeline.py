@@ -68,7 +68,9 @@ def segment_pixels(
     limits[: len(words)] = constants.threshold if options.threshold is None else options.threshold
     present = (scores >= limits) & standing(strength, queries.animal, constants)
     background = background_rows(words, scene, bundle, constants)
-    named = name_groups(rows[:, :-1], background[:, :-1], present)
+    claims = rows[:, :-1].copy()
+    claims[len(words) :] -= constants.thing_margin
+    named = name_groups(claims, background[:, :-1], present)
     named[named > len(words)] = 0  # an unnamed thing won: the region is none of the user's words
     groups = at_size(scene.groups, rgb)
     labels = pick_pieces(enlarge(named[groups], rgb), options)

@@ -52,7 +52,10 @@ class Constants:
     """Presence at which a word is as likely there as not, the slope there, and the score from which it is found."""
     background: tuple[str, ...] = ()
     things: tuple[str, ...] = ()
-    """Words that compete for regions in every photo, named or not; `background` with a margin, `things` on a par."""
+    thing_margin: float = 0.75
+    """Words that compete for regions in every photo, named or not. In a region a named word has to beat background words
+    by `background_margin`; an unnamed thing has to beat a named word by `thing_margin`.
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,6 +177,7 @@ CONSTANTS: dict[str, Any] = {
     "threshold": 0.5,
     "background": _BACKGROUND.split(),
     "things": _THINGS.split(),
+    "thing_margin": 0.75,
 }
 
 
