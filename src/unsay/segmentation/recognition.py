@@ -53,8 +53,8 @@ class Constants:
     background: tuple[str, ...] = ()
     things: tuple[str, ...] = ()
     thing_margin: float = 0.75
-    """Words that compete for regions in every photo, named or not. In a region a named word has to beat background words
-    by `background_margin`; an unnamed thing has to beat a named word by `thing_margin`.
+    """Words that compete for regions in every photo, named or not. In a region a named word has to beat background
+    words by `background_margin`; an unnamed thing has to beat a named word by `thing_margin`.
     """
 
 
