@@ -8,9 +8,9 @@ FREE ?= .cache/free
 
 demo: $(DEMO)/.done  ## erase a named thing from a bundled photo (no torch; its own environment)
 	mkdir -p demo-out
-	$(DEMO)/bin/unsay erase examples/dust-bowl-home.jpg house -o demo-out/dust-bowl-home.unsaid.jpg
-	@echo "before: examples/dust-bowl-home.jpg"
-	@echo "after:  demo-out/dust-bowl-home.unsaid.jpg"
+	$(DEMO)/bin/unsay erase examples/leaves.jpg flower -o demo-out/leaves.unsaid.jpg
+	@echo "before: examples/leaves.jpg"
+	@echo "after:  demo-out/leaves.unsaid.jpg"
 
 test: $(VENV)/.done  ## the default test suite, in its own environment
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest
