@@ -104,7 +104,10 @@ def test_enlarged_outlines_have_no_steps() -> None:
     assert np.abs(np.diff(rows)).max() <= 4
 
 
-@pytest.mark.parametrize(("word", "there"), [("cat", True), ("animal", True), ("dog", False), ("horse", False)])
+@pytest.mark.parametrize(
+    ("word", "there"),
+    [("cat", True), ("animal", True), ("tabby cat", True), ("dog", False), ("horse", False), ("cta", False)],
+)
 def test_a_word_named_alone_competes_with_common_things(
     bundle: Bundle, cat: np.ndarray, word: str, there: bool
 ) -> None:

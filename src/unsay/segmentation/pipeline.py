@@ -65,7 +65,7 @@ def segment_pixels(
     strength = presence(rows, constants)
     scores = calibrated(strength, constants)
     limits = np.full(len(scores), constants.threshold)
-    limits[: len(words)] = constants.threshold if options.threshold is None else options.threshold
+    limits[: len(words)] = thresholds(words, _lexicon(bundle), constants, options)
     present = (scores >= limits) & standing(strength, queries.animal, constants)
     background = background_rows(words, scene, bundle, constants)
     claims = rows[:, :-1].copy()
@@ -131,6 +131,18 @@ def ask(words: Sequence[str], bundle: Bundle, constants: Constants) -> Queries:
         sentences = [section["template"].format(w) for w in unknown]
         vectors |= dict(zip(unknown, encode(sentences, bundle.session(section["text"]), tokenizer), strict=True))
     return make_queries(normal, np.stack([vectors[w] for w in normal]), lexicon, constants)
+
+
+def thresholds(words: Sequence[str], lexicon: Lexicon, constants: Constants, options: SegmentOptions) -> Array:
+    """The score [N] from which each word counts as found: the user's own, or the bundle's constants.
+
+    A word that no list knows, in whole or by its last part, may be a slip of the finger: it has to be surer.
+    """
+    if options.threshold is not None:
+        return np.full(len(words), options.threshold, np.float32)
+    normal = [lexicon.normal(w) for w in words]
+    known = [lexicon.known(w) or lexicon.known(w.rpartition(" ")[2]) for w in normal]
+    return np.where(known, constants.threshold, constants.unknown_threshold).astype(np.float32)
 
 
 def unnamed_things(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:

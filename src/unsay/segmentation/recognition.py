@@ -49,7 +49,10 @@ class Constants:
     present_at: float = 3.0
     present_slope: float = 1.7
     threshold: float = 0.5
-    """Presence at which a word is as likely there as not, the slope there, and the score from which it is found."""
+    unknown_threshold: float = 0.9
+    """Presence at which a word is as likely there as not, the slope there, and the score from which it is found: a word
+    of the bundle's lists, and one that no list knows.
+    """
     background: tuple[str, ...] = ()
     things: tuple[str, ...] = ()
     thing_margin: float = 0.75

@@ -175,6 +175,7 @@ CONSTANTS: dict[str, Any] = {
     "present_at": 3.0,
     "present_slope": 1.7,
     "threshold": 0.5,
+    "unknown_threshold": 0.9,
     "background": _BACKGROUND.split(),
     "things": _THINGS.split(),
     "thing_margin": 0.75,
