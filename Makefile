@@ -29,7 +29,7 @@ types: $(VENV)/.done
 
 scenes: $(VENV)/.done $(FREE)/.done  ## composed test scenes for `unsay evaluate erase`
 	$(VENV)/bin/unsay prepare scenes --cutouts $(FREE)/tuxpaint-stamps-default --backgrounds $(FREE)/mate-backgrounds \
-	  --backgrounds $(FREE)/plasma-workspace-wallpapers --split test --count 60 -o runs/scenes-test
+	  --backgrounds $(FREE)/plasma-workspace-wallpapers --split test --count 40 -o runs/scenes-test
 
 $(FREE)/.done: scripts/fetch-free-photos
 	scripts/fetch-free-photos $(FREE) && touch $@
