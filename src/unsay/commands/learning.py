@@ -43,6 +43,7 @@ def scenes(
 
 def segment(config: Config, resume: Resume = False, minutes: Minutes = None) -> None:
     """Train the region head that links words and regions; prints the checkpoint's path."""
+    _log_to_stderr()
     with learning_half():
         from unsay.training.config import load_config
         from unsay.training.segment import SegmentConfig, train_segment
@@ -52,6 +53,7 @@ def segment(config: Config, resume: Resume = False, minutes: Minutes = None) -> 
 
 def inpaint(config: Config, resume: Resume = False, minutes: Minutes = None) -> None:
     """Train the inpainting network; prints the checkpoint's path."""
+    _log_to_stderr()
     with learning_half():
         from unsay.training.config import load_config
         from unsay.training.inpaint import InpaintConfig, train_inpaint
@@ -102,6 +104,13 @@ def pack_train(
         written = train_from_packs(packs, minutes, output, config=settings, run=run, resume=resume)
     for path in written:
         print(path)
+
+
+def _log_to_stderr() -> None:
+    """Epochs, losses and what is being prepared, a line each: these runs last from minutes to days."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
 @contextmanager
