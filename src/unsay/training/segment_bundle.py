@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unsay.models.efficientnet_lite import EfficientNetLite0, load_trunk
+from unsay.models.efficientnet_lite import EfficientNetLite, load_trunk
 from unsay.models.region_head import RegionHead
 from unsay.training.bundling import write_part
 from unsay.training.segment import SegmentConfig, read_checkpoint
@@ -41,7 +41,7 @@ ALSO_NAMED = ("field", "table", "forest", "wave", "sign", "park", "path", "baske
 class HeadWithClasses(nn.Module):
     """The region head and the trunk's ImageNet classifier over the same regions of one photo."""
 
-    def __init__(self, head: RegionHead, trunk: EfficientNetLite0) -> None:
+    def __init__(self, head: RegionHead, trunk: EfficientNetLite) -> None:
         super().__init__()
         self.head, self.classifier = head, trunk._fc
 
@@ -56,7 +56,7 @@ def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
     config, head = read_checkpoint(checkpoint)
     torch.set_num_threads(config.threads)
     bundle_dir.mkdir(parents=True, exist_ok=True)
-    trunk = load_trunk(Path(config.trunk_weights) if config.trunk_weights else None)
+    trunk = load_trunk(weights=Path(config.trunk_weights) if config.trunk_weights else None)
     export_trunk(trunk, bundle_dir / "trunk.onnx")
     export_head(head, trunk, bundle_dir / "head.onnx")
     wordnet = json.loads(WORDNET.read_text())
@@ -74,7 +74,7 @@ def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
     )
 
 
-def export_head(head: RegionHead, trunk: EfficientNetLite0, path: Path) -> None:
+def export_head(head: RegionHead, trunk: EfficientNetLite, path: Path) -> None:
     """The region head with the classifier as ONNX, fp16 storage: wide [P, 1280], coverage [K, P] -> regions, logits."""
     inputs = (torch.rand(12, head.config.channels), torch.rand(3, 12))
     dynamic = {

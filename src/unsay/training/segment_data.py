@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unsay.errors import BadInput
-from unsay.models.efficientnet_lite import EfficientNetLite0, load_trunk
+from unsay.models.efficientnet_lite import EfficientNetLite, load_trunk
 from unsay.models.text_encoder import load_text_encoder
 from unsay.segmentation.grouping import Agglomerative, patch_features
 from unsay.segmentation.trunk import Maps
@@ -75,7 +75,7 @@ def load_pairs(config: SegmentConfig, split: str, photos: int | None = None) -> 
     if split not in SPLITS:
         raise BadInput(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     out, data = Path(config.out), Path(config.data)
-    trunk = load_trunk(Path(config.trunk_weights) if config.trunk_weights else None)
+    trunk = load_trunk(weights=Path(config.trunk_weights) if config.trunk_weights else None)
     features = all_features(config, trunk)
     groups = _groups(config, features)
     counts = noun_counts(data, out)
@@ -101,7 +101,7 @@ def spaced(names: list[str], count: int | None) -> list[str]:
     return [names[i * len(names) // count] for i in range(count)]
 
 
-def all_features(config: SegmentConfig, trunk: EfficientNetLite0) -> Features:
+def all_features(config: SegmentConfig, trunk: EfficientNetLite) -> Features:
     """The trunk's maps of all photos of the data folder, computed on the first call."""
     folder = Path(config.data) / "images"
     photos = sorted(folder.glob("*.jpg"))
@@ -113,7 +113,7 @@ def all_features(config: SegmentConfig, trunk: EfficientNetLite0) -> Features:
     return cache_features(photos, _session(out / "trunk.onnx", config.threads), out / "features", config.side)
 
 
-def export_trunk(trunk: EfficientNetLite0, path: Path) -> None:
+def export_trunk(trunk: EfficientNetLite, path: Path) -> None:
     """The trunk as ONNX with fp16 storage: pixels [1, 3, H, W] -> fine, last, wide."""
     dynamic = {
         "pixels": {2: "height", 3: "width"},
@@ -176,7 +176,7 @@ def _groups(config: SegmentConfig, features: Features) -> np.ndarray:
 
 
 @torch.no_grad()
-def _wide(features: Features, rows: list[int], trunk: EfficientNetLite0) -> Tensor:
+def _wide(features: Features, rows: list[int], trunk: EfficientNetLite) -> Tensor:
     patches = features.last.shape[2] * features.last.shape[3]
     wide = torch.empty(len(rows), patches, 1280, dtype=torch.float16)
     for start in range(0, len(rows), 64):
