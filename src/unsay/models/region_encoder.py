@@ -62,7 +62,7 @@ class Layer(nn.Module):
         return self._rest(x, weights @ self._split(self.value(own)))
 
     def step(self, tokens: Tensor, x: Tensor, bias: Tensor) -> Tensor:
-        """One layer of the region tokens [B, K, D]: each attends to itself and, under bias [B, 1, K, P], to the patches.
+        """One layer of the region tokens [B, K, D]: each attends to itself and to the patches under bias [B, 1, K, P].
 
         x [B, 1 + P, D]: what enters the layer, the class token (left out) first.
         """
@@ -78,14 +78,16 @@ class Layer(nn.Module):
         x = x + self._scaled(self.mix(seen.transpose(1, 2).flatten(2)), self.scale1)
         y = self.up(self.norm2(x))
         y = y * torch.sigmoid(1.702 * y) if self.quick else F.gelu(y)
-        return x + self._scaled(self.down(y), self.scale2)
+        added: Tensor = x + self._scaled(self.down(y), self.scale2)
+        return added
 
     def _scaled(self, branch: Tensor, scale: Tensor | None) -> Tensor:
         dropped: Tensor = self.drop(branch if scale is None else branch * scale)
         return dropped
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        split: Tensor = x.unflatten(-1, (self.heads, -1))
+        return split.transpose(1, 2)
 
     def _root(self, x: Tensor) -> float:
         return math.sqrt(x.shape[-1] / self.heads)
@@ -119,7 +121,7 @@ class RegionTransformer(nn.Module):
         for index, layer in enumerate(self.layers):
             if index == self.config.start:
                 tokens = x[:, :1].expand(-1, coverage.shape[1], -1)
-            if index >= self.config.start:
+            if index >= self.config.start and isinstance(layer, Layer):
                 tokens = layer.step(tokens, x, bias)
             if index < last:
                 x = layer(x, among)
