@@ -1,4 +1,4 @@
-"""`unsay evaluate segment|inpaint|erase`: score a bundle on a data set, print the table, keep the numbers."""
+"""`unsay evaluate segment|inpaint|erase|presence`: score a bundle on a data set, print the table, keep the numbers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,18 @@ LimitCount = Annotated[int | None, typer.Option("--limit", metavar="N", help="On
 
 def segment(
     data: Data,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--set",
+            metavar="NAME",
+            help="Which: voc21, voc20, context60, context59, coco-object, coco-stuff, ade20k or cityscapes.",
+        ),
+    ] = "voc21",
     split: Split = None,
-    protocol: Annotated[str, typer.Option("--protocol", metavar="NAME", help="How it is scored.")] = "unsay",
+    protocol: Annotated[
+        str, typer.Option("--protocol", metavar="unsay|groupvit|sclip", help="How it is scored: docs/protocols.md.")
+    ] = "unsay",
     bundle: BundleOption = "starter",
     json_file: JsonFile = None,
     sheet: SheetFile = None,
@@ -35,7 +45,7 @@ def segment(
     from unsay.bundle import load_bundle
     from unsay.evaluation.segment import evaluate_segment, table
 
-    settings = {"split": split, "protocol": protocol, "limit": limit, "sheet": sheet}
+    settings = {"dataset": dataset, "split": split, "protocol": protocol, "limit": limit, "sheet": sheet}
     result = evaluate_segment(data, load_bundle(bundle), **_given(settings), progress=_progress())
     _publish(result, table, json_file)
 
@@ -71,6 +81,25 @@ def erase(
 
     settings = {"split": split, "limit": limit, "sheet": sheet}
     result = evaluate_erase(data, load_bundle(bundle), **_given(settings), progress=_progress())
+    _publish(result, table, json_file)
+
+
+def presence(
+    data: Data,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="FILE", help="A table of noun, image and 0 or 1, tab-separated.")
+    ] = None,
+    split: Split = None,
+    bundle: BundleOption = "starter",
+    json_file: JsonFile = None,
+    limit: LimitCount = None,
+) -> None:
+    """Whether a thing is in the photo: average precision and calibration, from labels or VOC's masks of animals."""
+    from unsay.bundle import load_bundle
+    from unsay.evaluation.presence import evaluate_presence, table
+
+    settings = {"labels": labels, "split": split, "limit": limit}
+    result = evaluate_presence(data, load_bundle(bundle), **_given(settings), progress=_progress())
     _publish(result, table, json_file)
 
 

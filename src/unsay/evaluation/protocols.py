@@ -81,4 +81,3 @@ def make_protocol(family: str, dataset: DataSet) -> Protocol:
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     words = tuple(dataset.class_names(family)[0]) if dataset.background and family == "sclip" else ()
     return Protocol(family, dataset.name, file, windows, len(lines), digest, words)
-

@@ -40,7 +40,7 @@ class Names:
 def text_vectors(names: Sequence[Sequence[str]], templates: Sequence[str], bundle: Bundle) -> tuple[Array, Index]:
     """Every name of every class in every template, by the bundle's text encoder: [Q, E] of unit length, starts [C].
 
-    A name's vector is the mean of its sentences' unit vectors, brought to unit length again (Radford et al. 2021, 3.1.4).
+    A name's vector is the mean of its sentences' unit vectors, of unit length again (Radford et al. 2021, 3.1.4).
     """
     section = bundle.section("segment")
     session, tokenizer = bundle.session(section["text"]), load_tokenizer(bundle, section["tokenizer"])
@@ -68,16 +68,17 @@ def encode_names(protocol: Protocol, windows: Windows, dataset: DataSet, bundle:
 def predict(rgb: Pixels, names: Names, windows: Windows, bundle: Bundle) -> npt.NDArray[np.uint8]:
     """The class index of each pixel [H, W] of a photo [H, W, 3]."""
     maps = class_maps(resized(rgb, windows), names, windows, bundle)
-    return best_class(maps, rgb.shape[:2], names.first, windows.threshold)
+    return best_class(maps, (rgb.shape[0], rgb.shape[1]), names.first, windows.threshold)
 
 
 def class_maps(rgb: Pixels, names: Names, windows: Windows, bundle: Bundle) -> Array:
     """The probability of each class at each pixel of the resized photo [h, w, 3]: [h, w, C] fp32."""
     early = windows.average == "probabilities"
     channels = len(names.starts) if early else len(names.vectors)
-    total = np.zeros((*rgb.shape[:2], channels), np.float32)
-    count = np.zeros((*rgb.shape[:2], 1), np.float32)
-    for rows, columns in window_slices(*rgb.shape[:2], windows):
+    height, width = rgb.shape[:2]
+    total = np.zeros((height, width, channels), np.float32)
+    count = np.zeros((height, width, 1), np.float32)
+    for rows, columns in window_slices(height, width, windows):
         groups, cosines = region_cosines(np.ascontiguousarray(rgb[rows, columns]), names.vectors, bundle)
         values = class_probabilities(cosines, names.starts, windows.temperature) if early else cosines
         total[rows, columns] += values[groups]
@@ -87,7 +88,7 @@ def class_maps(rgb: Pixels, names: Names, windows: Windows, bundle: Bundle) -> A
 
 
 def class_probabilities(cosines: Array, starts: Index, temperature: float) -> Array:
-    """Softmax over all names [..., Q], then the best name of each class [..., C]: synonyms rival, they do not add up."""
+    """Softmax over all names [..., Q], then the best name of each class [..., C]: synonyms rival one another."""
     scores = cosines / np.float32(temperature)
     scores -= scores.max(-1, keepdims=True)
     np.exp(scores, out=scores)
