@@ -10,7 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from unsay.commands import judging
 from unsay.errors import BadInput
 from unsay.evaluation import presence
 from unsay.evaluation.calibration import average_precision, break_even, expected_calibration_error, reliability
@@ -120,6 +123,21 @@ def test_a_table_of_labels(tmp_path: Path, photos: Callable[..., None], brightne
     printed = table(result)
     assert "mean average precision 0.750" in printed
     assert "| dog" in printed
+
+
+def test_the_command_prints_the_table_and_keeps_the_numbers(
+    tmp_path: Path, photos: Callable[..., None], brightness: list[tuple[str, ...]]
+) -> None:
+    photos("images", "png", a=10, b=200)
+    labels, kept = tmp_path / "labels.tsv", tmp_path / "kept.json"
+    labels.write_text("noun\timage\tpresent\ndog\ta.png\t0\ndog\tb.png\t1\n")
+    app = typer.Typer()
+    app.command()(judging.presence)
+    given = {"--data": tmp_path, "--labels": labels, "--json": kept}
+    done = CliRunner().invoke(app, [str(part) for option in given.items() for part in option])
+    assert done.exit_code == 0, done.output
+    assert "mean average precision 1.000" in done.output
+    assert json.loads(kept.read_text())["map"] == 1.0
 
 
 def test_masks_say_what_is_present(

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from unsay import cli
 from unsay.commands import judging
 from unsay.errors import BadInput
 from unsay.evaluation import segment
@@ -163,6 +164,20 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         evaluate_segment(tmp_path, "starter", split="val")
     with pytest.raises(BadInput, match="no photo to judge"):
         evaluate_segment(tmp_path, "starter", limit=0)
+
+
+def test_the_command_passes_on_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_tree(tmp_path, 1)
+    truth = next(SETS["voc20"].read(tmp_path, "dev")).truth
+    monkeypatch.setattr(segment, "make_predictor", lambda *_: lambda rgb: Prediction(np.minimum(truth, 19)))
+    command = ["evaluate", "segment", "--data", str(tmp_path), "--json", "-"]
+    assert cli.main([*command, "--set", "voc20", "--protocol", "sclip", "--split", "dev"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["set"], told["protocol"], told["split"], told["miou"]) == ("voc20", "sclip", "dev", 1.0)
+    assert cli.main([*command, "--set", "voc19"]) == 2
+    assert "unknown data set 'voc19'; known: voc21, voc20" in capsys.readouterr().err
 
 
 def test_the_help_names_every_set_and_protocol() -> None:
