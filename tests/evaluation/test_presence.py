@@ -66,9 +66,9 @@ def test_reliability_counts_each_answer_once_and_agrees_with_scikit_learn() -> N
 
 
 def test_calibration_error_is_the_mean_distance_weighted_by_answers() -> None:
-    present = np.array([True, True, False, False, False, False])
-    scores = np.array([0.95, 0.95, 0.95, 0.25, 0.25, 0.25])
-    expected = (3 * (0.95 - 2 / 3) + 3 * 0.25) / 6
+    present = np.array([True, True, False, True, False])
+    scores = np.array([0.95, 0.95, 0.95, 0.25, 0.25])
+    expected = (3 * (0.95 - 2 / 3) + 2 * (1 / 2 - 0.25)) / 5  # too sure above, not sure enough below
     assert expected_calibration_error(reliability(present, scores)) == pytest.approx(expected)
 
 
