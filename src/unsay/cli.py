@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (evaluate, "segment", judging.segment),
     (evaluate, "inpaint", judging.inpaint),
     (evaluate, "erase", judging.erase),
+    (evaluate, "presence", judging.presence),
     (prepare, "scenes", learning.scenes),
     (train, "segment", learning.segment),
     (train, "inpaint", learning.inpaint),

@@ -13,7 +13,7 @@ from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.options import EraseOptions, SegmentOptions
 from unsay.results import Mask, Patch, Pixels, Segmentation
 from unsay.segmentation import segment_pixels
-from unsay.segmentation.pipeline import read_constants
+from unsay.segmentation.asking import read_constants
 
 EVERYTHING = EraseOptions()
 """Every region of each word, the rim chosen from the size."""

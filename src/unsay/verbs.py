@@ -28,7 +28,7 @@ from unsay.photo import Photo
 from unsay.photo_write import write_atomically
 from unsay.results import Mask, Report, Segmentation
 from unsay.segmentation import segment_pixels
-from unsay.segmentation.pipeline import read_constants
+from unsay.segmentation.asking import read_constants
 
 AnyBundle = str | os.PathLike[str] | Bundle
 Words = str | Iterable[str]

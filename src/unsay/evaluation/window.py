@@ -18,9 +18,10 @@ from unsay.evaluation.datasets import DataSet, read_templates
 from unsay.evaluation.protocols import Protocol, Windows
 from unsay.results import Pixels
 from unsay.segmentation.grouping import Labels
-from unsay.segmentation.pipeline import at_size, look
-from unsay.segmentation.text import encode, load_tokenizer
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.regions import look
+from unsay.segmentation.sizes import at_size
+from unsay.segmentation.text import sentence_vectors
+from unsay.segmentation.vision import Array
 
 Index = npt.NDArray[np.int64]
 
@@ -42,13 +43,10 @@ def text_vectors(names: Sequence[Sequence[str]], templates: Sequence[str], bundl
 
     A name's vector is the mean of its sentences' unit vectors, of unit length again (Radford et al. 2021, 3.1.4).
     """
-    section = bundle.section("segment")
-    session, tokenizer = bundle.session(section["text"]), load_tokenizer(bundle, section["tokenizer"])
     flat = [name for synonyms in names for name in synonyms]
-    means = [encode([t.format(name) for t in templates], session, tokenizer).mean(0) for name in flat]
-    rows = np.stack(means)
+    vectors = sentence_vectors([[template.format(name) for template in templates] for name in flat], bundle)
     starts = np.cumsum([0, *(len(synonyms) for synonyms in names)])[:-1]
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32), starts.astype(np.int64)
+    return vectors, starts.astype(np.int64)
 
 
 def region_cosines(rgb: Pixels, vectors: Array, bundle: Bundle) -> tuple[Labels, Array]:

@@ -6,6 +6,7 @@ Written from the published description; the parameter names are those of the wei
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from importlib import import_module
@@ -132,10 +133,39 @@ class EfficientNetLite(nn.Module):
         """The last block's maps [N, L, h, w] -> `wide` [N, 1280, h, w]."""
         return F.relu6(self._bn1(self._conv_head(last)))
 
+    def top(self) -> Top:
+        """A copy of what comes after `fine`, to be trained further."""
+        return Top(self)
+
     def classify(self, pooled: Tensor) -> Tensor:
         """Mean of `wide` over a region [..., 1280] -> ImageNet logits [..., 1000]."""
         logits: Tensor = self._fc(pooled)
         return logits
+
+
+class Top(nn.Module):
+    """The last stages of a trunk: `fine` [N, F, h, w] -> `wide` [N, 1280, h/2, w/2]. Its batch statistics stay."""
+
+    def __init__(self, trunk: EfficientNetLite) -> None:
+        super().__init__()
+        self.blocks = copy.deepcopy(trunk._blocks[trunk.fine_block + 1 :])
+        self.head, self.norm = copy.deepcopy(trunk._conv_head), copy.deepcopy(trunk._bn1)
+        self.requires_grad_(True)
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """See the class."""
+        x = fine
+        for block in self.blocks:
+            x = block(x)
+        return F.relu6(self.norm(self.head(x)))
+
+    def train(self, mode: bool = True) -> Top:
+        """As ever, but batch-norm keeps the statistics that it learned on ImageNet."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
 
 def _blocks(stages: list[tuple[int, int, int, int, int]]) -> list[Block]:

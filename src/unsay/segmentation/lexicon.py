@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from unsay.bundle import Bundle
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.recipe import read_recipe
+from unsay.segmentation.vision import Array
 from unsay.segmentation.words import bare, singular
 
 
@@ -43,28 +44,25 @@ class Lexicon:
         return singular(bare(word), self.known)
 
 
-def load_lexicon(bundle: Bundle, words: str, vectors: str) -> Lexicon:
-    """Open the lexicon's two files; made once for a bundle."""
+def bundle_lexicon(bundle: Bundle) -> Lexicon:
+    """The bundle's lexicon, opened once; an empty one where it has none (imported open weights)."""
+    files = read_recipe(bundle).lexicon
+    return bundle.part("lexicon", lambda: _read(bundle, *files) if files else _empty())
 
-    def build() -> Lexicon:
-        stored: dict[str, Any] = json.loads(bundle.file(words).read_bytes())
-        with np.load(bundle.file(vectors), allow_pickle=False) as arrays:
-            nouns, classes = (_unit(arrays[k].astype(np.float32)) for k in ("vocabulary", "classes"))
-            mean, spread = (arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread"))
-        index = {w: i for i, w in enumerate(stored["vocabulary"])}
-        return Lexicon(
-            stored["vocabulary"],
-            stored["visible"],
-            stored["narrower"],
-            stored["classes"],
-            nouns,
-            classes,
-            mean,
-            spread,
-            index,
-        )
 
-    return bundle.part(f"lexicon:{words}", build)
+def _read(bundle: Bundle, words: str, vectors: str) -> Lexicon:
+    stored: dict[str, Any] = json.loads(bundle.file(words).read_bytes())
+    with np.load(bundle.file(vectors), allow_pickle=False) as arrays:
+        nouns, classes = (_unit(arrays[k].astype(np.float32)) for k in ("vocabulary", "classes"))
+        mean, spread = (arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread"))
+    index = {w: i for i, w in enumerate(stored["vocabulary"])}
+    lists = (stored["vocabulary"], stored["visible"], stored["narrower"], stored["classes"])
+    return Lexicon(*lists, nouns, classes, mean, spread, index)
+
+
+def _empty() -> Lexicon:
+    none = np.zeros((0, 0), np.float32)
+    return Lexicon([], [], {}, {}, none, none, none, none, {})
 
 
 def _unit(rows: Array) -> Array:

@@ -3,13 +3,13 @@
     "segment": {
       "features":    {"file", "side", "multiple", "mean", "deviation"},     pixels [1, 3, H, W] -> maps [1, C, h, w]
       "grouping":    {"method", "maps": {name: weight}, "channels", "options": {}},
-      "encoder":     {"file", "maps": "wide"} or {"file", "side", "multiple", "mean", "deviation", "patch"},
+      "encoder":     {"file", "maps": ["fine", "last"]} or {"file", "side", "multiple", "mean", "deviation", "patch"},
       "text":        {"file", "tokenizer", "templates"},
       "lexicon":     {"words", "vectors"},                                  may be missing
       "recognition": {...}                                                  see `recognition.Constants`
     }
 
-The encoder's graph reads one of the maps as `map` [1, C, h, w], or pixels of its own as `pixels` [1, 3, H, W] with one
+The encoder's graph reads maps by their names [1, C, h, w] (patches as in the last one), or pixels of its own [1, 3, H, W], one
 patch per `patch` x `patch` pixels, and `coverage` [K, P]; it gives `embeddings` [K, E] of unit length, and may give
 `logits` [K, 1000] of ImageNet's classes. The text graph reads `ids`, `mask` [N, T] int64 and gives `embedding` [N, E].
 """
@@ -52,10 +52,10 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Encoder:
-    """`maps` names the map that the graph reads; None: it reads pixels as `network` says, `patch` pixels a patch."""
+    """`maps` names what the graph reads; empty: it reads pixels as `network` says, `patch` pixels a patch."""
 
     file: str
-    maps: str | None = None
+    maps: tuple[str, ...] = ()
     network: Network | None = None
     patch: int = 0
 
@@ -96,7 +96,7 @@ def _build(bundle: Bundle) -> Recipe:
         return Recipe(
             _make(Network, section["features"], where),
             _make(Grouping, section["grouping"], where),
-            Encoder(encoder["file"], encoder.get("maps"), network, int(encoder.get("patch", 0))),
+            Encoder(encoder["file"], tuple(encoder.get("maps", ())), network, int(encoder.get("patch", 0))),
             _make(Text, section["text"], where),
             (lexicon["words"], lexicon["vectors"]) if lexicon else None,
             dict(section.get("recognition", {})),

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from unsay.segmentation.lexicon import Lexicon
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.regions import Regions
+from unsay.segmentation.vision import Array
 
 ANIMAL_CLASSES = 398
 """ImageNet's classes before this one are animals."""
@@ -46,6 +47,11 @@ class Constants:
     """Words whose presence lies further behind the best word's, or behind that of the best *animal* for animals, whose
     classes take each other's share, are not in the photo.
     """
+    middle: float = 0.5
+    lead: float = 0.0
+    """In a region a word must lead the best background word by a limit: `middle` parts of the middle of the word's
+    leads in this photo, the rest `lead`.
+    """
     present_at: float = 3.0
     present_slope: float = 1.7
     threshold: float = 0.5
@@ -59,15 +65,6 @@ class Constants:
     """Words that compete for regions in every photo, named or not. In a region a named word has to beat background
     words by `background_margin`; an unnamed thing has to beat a named word by `thing_margin`.
     """
-
-
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """What the networks say of a photo: `embeddings` [K + 1, E], `log_classes` [K + 1, 1000], `area` [K + 1] shares."""
-
-    embeddings: Array
-    log_classes: Array
-    area: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +126,22 @@ def calibrated(strength: Array, constants: Constants) -> Array:
     return np.asarray(1 / (1 + np.exp(constants.present_slope * (constants.present_at - strength))), np.float32)
 
 
+def name_groups(
+    claims: Array, rivals: Array, present: npt.NDArray[np.bool_], area: Array, constants: Constants
+) -> npt.NDArray[np.int32]:
+    """The label of each group [K] int32: 0, or i where the i-th word is present, wins, and stands out.
+
+    claims [N, K] evidence of the words, rivals [B, K] that of the background, present [N] bool, area [K + 1] shares.
+    A word stands out where its lead over the best background word passes a limit between 0 and the middle of its
+    leads in this photo: how strongly a thing speaks differs more between photos than between its parts.
+    """
+    lead = claims - np.maximum(rivals.max(0), -1e6)
+    middle = (lead.max(1) + lead.min(1)) / 2
+    limit = constants.middle * middle + (1 - constants.middle) * constants.lead
+    values = np.where(present[:, None] & (lead >= limit[:, None]), claims, -np.inf)
+    return np.where(np.isfinite(values.max(0)), values.argmax(0) + 1, 0).astype(np.int32)
+
+
 def standing(strength: Array, animal: npt.NDArray[np.bool_], constants: Constants) -> npt.NDArray[np.bool_]:
     """Which words [N] are not driven out by others that the photo has more clearly."""
     stays = strength >= strength.max() - constants.behind_best
@@ -142,8 +155,16 @@ def _head_evidence(queries: Queries, regions: Regions) -> Array:
 
 
 def _class_evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
-    classes = np.log(queries.classes @ np.exp(regions.log_classes).T + 1e-9)
-    return np.asarray(np.maximum(classes - constants.class_floor, 0), np.float32)
+    """Log share of the word's classes above the floor, [N, K + 1]; 0 where the bundle knows no classes."""
+    if not regions.logits.shape[1]:
+        return np.zeros((len(queries.classes), len(regions.logits)), np.float32)
+    shares = queries.classes @ _softmax(regions.logits).T
+    return np.asarray(np.maximum(np.log(shares + 1e-9) - constants.class_floor, 0), np.float32)
+
+
+def _softmax(logits: Array) -> Array:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)
 
 
 def _class_shares(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Array:

@@ -7,9 +7,25 @@ from typing import Any
 import numpy as np
 
 from unsay.bundle import Bundle
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.recipe import read_recipe
+from unsay.segmentation.vision import Array
 
 BATCH = 64
+
+
+def word_vectors(words: list[str], bundle: Bundle) -> Array:
+    """Words -> [N, E] fp32 of unit length: each put into every template of the bundle, the mean of the embeddings."""
+    text = read_recipe(bundle).text
+    return sentence_vectors([[template.format(word) for template in text.templates] for word in words], bundle)
+
+
+def sentence_vectors(sentences: list[list[str]], bundle: Bundle) -> Array:
+    """Lists of sentences (as many in each) -> the mean embedding of each list, [N, E] fp32 of unit length."""
+    text = read_recipe(bundle).text
+    flat = [sentence for row in sentences for sentence in row]
+    rows = encode(flat, bundle.session(text.file), load_tokenizer(bundle, text.tokenizer))
+    mean = rows.reshape(len(sentences), -1, rows.shape[1]).mean(1)
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
 
 
 def load_tokenizer(bundle: Bundle, name: str) -> Any:
@@ -19,7 +35,7 @@ def load_tokenizer(bundle: Bundle, name: str) -> Any:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(bundle.file(name)))
-        tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
+        tokenizer.enable_padding(pad_id=0)  # the attention mask tells padding from token 0
         return tokenizer
 
     return bundle.part(f"tokenizer:{name}", build)

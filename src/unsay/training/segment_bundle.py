@@ -1,8 +1,9 @@
-"""A trained region head -> the segment part of a bundle: networks, tokenizer, lexicon, constants."""
+"""A trained region encoder -> the segment part of a bundle: networks, tokenizer, lexicon, constants."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unsay.models.efficientnet_lite import EfficientNetLite, load_trunk
-from unsay.models.region_head import RegionHead
+from unsay.errors import BadInput
+from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_trunk
+from unsay.models.starter_encoder import StarterEncoder
 from unsay.training.bundling import write_part
+from unsay.training.nouns import noun_embeddings
 from unsay.training.segment import SegmentConfig, read_checkpoint
-from unsay.training.segment_data import Pairs, embed, export_trunk, frequent, load_pairs, noun_counts
-from unsay.training.segment_export import halve_weights, round_half, save, to_onnx
+from unsay.training.segment_data import Pairs, SegmentData, coverage
+from unsay.training.segment_export import halve_weights, quantise_weights, round_half, save, to_onnx
+from unsay.training.segment_networks import build_networks, export_trunk
 from unsay.training.text_export import export_text, text_folder
 
 WORDNET = Path(__file__).parent / "data" / "wordnet.json"
-FILES = ["trunk.onnx", "head.onnx", "text.onnx", "tokenizer.json", "words.json", "words.npz"]
+CONSTANTS = Path(__file__).parent / "data" / "recognition.json"
+FILES = ["trunk.onnx", "regions.onnx", "text.onnx", "tokenizer.json", "words.json", "words.npz"]
+WHOLE_POWER = 3.0
+"""Generalised mean over the whole photo (Radenovic et al. 2018): what is there in a small place still counts."""
 BANK = 256
 """Training photos that serve as a reference against which every score is read."""
 NAMED_FROM = 25
@@ -38,66 +45,76 @@ PEOPLE = frozenset(_PEOPLE.split())
 ALSO_NAMED = ("field", "table", "forest", "wave", "sign", "park", "path", "basketball", "football")
 
 
-class HeadWithClasses(nn.Module):
-    """The region head and the trunk's ImageNet classifier over the same regions of one photo."""
+class RegionsWithClasses(nn.Module):
+    """The region encoder and the trunk's ImageNet classifier over the same regions of one photo; the last region is
+    the whole photo.
+    """
 
-    def __init__(self, head: RegionHead, trunk: EfficientNetLite) -> None:
+    def __init__(self, encoder: StarterEncoder, trunk: EfficientNetLite) -> None:
         super().__init__()
-        self.head, self.classifier = head, trunk._fc
+        self.encoder, self.trunk = encoder, trunk
 
-    def forward(self, wide: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
-        """wide [P, 1280], coverage [K, P] -> regions [K, E] unit length, ImageNet logits [K, 1000]."""
+    def forward(self, fine: Tensor, last: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
+        """fine [1, F, 2h, 2w], last [1, L, h, w], coverage [K + 1, h * w] -> embeddings [K + 1, E] of unit length,
+        ImageNet logits [K + 1, 1000].
+        """
+        wide = self.trunk.widen(last)[0].flatten(1).T
         share = coverage / coverage.sum(-1, keepdim=True).clamp(min=1e-6)
-        return self.head(wide[None], coverage[None])[0], self.classifier(share @ wide)
+        whole = wide.pow(WHOLE_POWER).mean(0, keepdim=True).clamp(min=1e-9).pow(1 / WHOLE_POWER)
+        pooled = torch.cat([share[:-1] @ wide, whole])
+        return self.encoder(fine, coverage[None])[0], self.trunk.classify(pooled)
 
 
 def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
-    """Write the segment part of the bundle in `bundle_dir` from a checkpoint of `train_segment`."""
-    config, head = read_checkpoint(checkpoint)
-    torch.set_num_threads(config.threads)
+    """Write the segment part of the bundle in `bundle_dir` from a checkpoint of `unsay train segment` (the starter's).
+
+    Raises `BadInput` for a checkpoint of the paper's networks, whose towers `unsay import clip` brings along.
+    """
+    config, encoder = read_checkpoint(checkpoint)
+    if not isinstance(encoder, StarterEncoder):
+        raise BadInput(f"{checkpoint} holds the paper's networks: export needs a checkpoint of the starter's")
+    torch.set_num_threads(config.machine.threads)
     bundle_dir.mkdir(parents=True, exist_ok=True)
-    trunk = load_trunk(weights=Path(config.trunk_weights) if config.trunk_weights else None)
+    trunk = load_trunk(config.trunk, Path(config.trunk_weights) if config.trunk_weights else None)
     export_trunk(trunk, bundle_dir / "trunk.onnx")
-    export_head(head, trunk, bundle_dir / "head.onnx")
+    export_regions(encoder, trunk, bundle_dir / "regions.onnx")
     wordnet = json.loads(WORDNET.read_text())
     words = {w for k in (*wordnet["classes"], *wordnet["above"]) for w in k.split()}
     export_text(text_folder(config.text_weights), bundle_dir, words)
-    counts = noun_counts(Path(config.data), Path(config.out))["train"]
-    export_lexicon(config, head, counts, wordnet, bundle_dir)
+    data = SegmentData(config, build_networks(config))
+    data.prepare_data()
+    data.setup()
+    export_lexicon(config, encoder, data, wordnet, bundle_dir)
     write_part(
         bundle_dir,
         "segment",
         section(config),
         files=FILES,
         licence="CC-BY-NC-4.0",
-        training={"segment": _training(config, len(counts))},
+        training={"segment": _training(config, len(data.pairs))},
     )
 
 
-def export_head(head: RegionHead, trunk: EfficientNetLite, path: Path) -> None:
-    """The region head with the classifier as ONNX, fp16 storage: wide [P, 1280], coverage [K, P] -> regions, logits."""
-    inputs = (torch.rand(12, head.config.channels), torch.rand(3, 12))
+def export_regions(encoder: StarterEncoder, trunk: EfficientNetLite, path: Path) -> None:
+    """`RegionsWithClasses` as ONNX, int8 in the file: fine, last, coverage -> embeddings, logits."""
+    inputs = (torch.rand(1, trunk.fine_channels, 6, 8), torch.rand(1, trunk.last_channels, 3, 4), torch.rand(3, 12))
     dynamic = {
-        "wide": {0: "patches"},
+        "fine": {2: "fine_height", 3: "fine_width"},
+        "last": {2: "height", 3: "width"},
         "coverage": {0: "regions", 1: "patches"},
         "embeddings": {0: "regions"},
         "logits": {0: "regions"},
     }
-    model = HeadWithClasses(head, trunk).eval()
-    save(halve_weights(to_onnx(model, inputs, ["wide", "coverage"], ["embeddings", "logits"], dynamic)), path)
+    names = ["fine", "last", "coverage"], ["embeddings", "logits"]
+    save(quantise_weights(to_onnx(RegionsWithClasses(encoder, trunk).eval(), inputs, *names, dynamic)), path)
 
 
 def export_lexicon(
-    config: SegmentConfig, head: RegionHead, counts: dict[str, dict[str, int]], wordnet: dict[str, Any], out: Path
+    config: SegmentConfig, encoder: StarterEncoder, data: SegmentData, wordnet: dict[str, Any], out: Path
 ) -> None:
     """Write `words.json` and `words.npz` (see `unsay.segmentation.lexicon`)."""
-    vocabulary = frequent(counts, config.least_photos)
+    vocabulary, total = by_frequency(data.pairs)
     index = {w: i for i, w in enumerate(vocabulary)}
-    total = dict.fromkeys(vocabulary, 0)
-    for nouns in counts.values():
-        for noun in nouns:
-            if noun in total:
-                total[noun] += 1
     above = {w: a for w, a in wordnet["above"].items() if w in index}
     named = [w for w in vocabulary if total[w] >= NAMED_FROM and w not in UNNAMED and w in {*above, *ALSO_NAMED}]
     narrower: dict[str, list[int]] = {}
@@ -111,15 +128,22 @@ def export_lexicon(
         "classes": {w: c for w, c in wordnet["classes"].items() if w not in PEOPLE},
     }
     (out / "words.json").write_text(json.dumps(lexicon, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
-    classes = embed([config.template.format(n[0]) for n in wordnet["names"]], config.text_weights)
-    mean, spread = reference(reference_bank(head, load_pairs(config, "train", BANK)))
-    np.savez(
-        out / "words.npz",
-        vocabulary=embed([config.template.format(w) for w in vocabulary], config.text_weights).half().numpy(),
-        classes=classes.half().numpy(),
-        bank_mean=mean.numpy(),
-        bank_spread=spread.numpy(),
+    embed = data.networks.embed()
+    vectors = (
+        noun_embeddings(w, config.nouns.templates, embed) for w in (vocabulary, [n[0] for n in wordnet["names"]])
     )
+    nouns, classes = (v.half().numpy() for v in vectors)
+    mean, spread = reference(reference_bank(encoder, data.pairs, config))
+    arrays = {"vocabulary": nouns, "classes": classes, "bank_mean": mean.numpy(), "bank_spread": spread.numpy()}
+    np.savez(out / "words.npz", **arrays)
+
+
+def by_frequency(pairs: Pairs) -> tuple[list[str], dict[str, int]]:
+    """The nouns, those of most photos first, and the number of photos of each."""
+    ids = np.concatenate([pairs.nouns.of(int(photo))[0] for photo in pairs.photos])
+    counts = np.bincount(ids, minlength=len(pairs.nouns.words))
+    total = dict(zip(pairs.nouns.words, counts.tolist(), strict=True))
+    return sorted(total, key=lambda w: (-total[w], w)), total
 
 
 def reference(bank: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,65 +152,48 @@ def reference(bank: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def reference_bank(head: RegionHead, pairs: Pairs, regions: int = 8) -> Tensor:
-    """Embeddings of the `regions` largest regions of each photo, [M, E]."""
-    rounded = RegionHead(head.config)
-    rounded.load_state_dict(head.state_dict())
+def reference_bank(encoder: StarterEncoder, pairs: Pairs, config: SegmentConfig, regions: int = 8) -> Tensor:
+    """Embeddings of the `regions` largest regions of `BANK` photos, evenly spaced, [M, E]."""
+    rounded = StarterEncoder(encoder.config)
+    rounded.load_state_dict(encoder.state_dict())
     round_half(rounded.eval())
-    wide, coverage = pairs.batch(torch.arange(len(pairs.names)))
-    sizes = coverage.sum(-1)
-    largest = sizes.argsort(dim=1, descending=True, stable=True)[:, :regions]
-    embeddings = rounded(wide, coverage).gather(1, largest[..., None].expand(-1, -1, head.config.text))
-    chosen: Tensor = embeddings[sizes.gather(1, largest) > 0]
-    return chosen
+    chosen = spaced(range(len(pairs)), BANK)
+    samples = [pairs[0, photo] for photo in chosen]
+    shares = coverage(torch.stack([s.groups for s in samples]), config.groups, pairs.networks.grid)
+    found = []
+    for sample, share in zip(samples, shares, strict=True):
+        largest = share.sum(-1).argsort(descending=True, stable=True)[:regions]
+        embeddings = rounded(sample.inputs[None].float(), share[None])[0]
+        found.append(embeddings[largest[share.sum(-1)[largest] > 0]])
+    return torch.cat(found)
+
+
+def spaced(numbers: Sequence[int], count: int) -> list[int]:
+    """`count` of the numbers, evenly spaced; all of them if there are no more."""
+    return [numbers[i * len(numbers) // count] for i in range(count)] if count < len(numbers) else list(numbers)
 
 
 def section(config: SegmentConfig) -> dict[str, Any]:
-    """The bundle's constants: one set for every photo and every data set; docs/segmentation.md says how chosen."""
-    return {"template": config.template, **CONSTANTS}
+    """The bundle's recipe (see `unsay.segmentation.recipe`).
 
-
-_BACKGROUND = (
-    "sky grass tree water road wall building ground field sand snow rock floor mountain dirt fence forest river "
-    "street beach ocean sidewalk carpet bed hill window door leaf bush flower blanket background room cage hay mud"
-)
-_THINGS = "person dog cat horse cow sheep bird car bus truck bicycle motorcycle boat train chair sofa table ball"
-CONSTANTS: dict[str, Any] = {
-    "trunk": "trunk.onnx",
-    "head": "head.onnx",
-    "text": "text.onnx",
-    "tokenizer": "tokenizer.json",
-    "words": "words.json",
-    "vectors": "words.npz",
-    "side": 512,
-    "groups": 20,
-    "unit": 0.1,
-    "kind_margin": 0.8,
-    "class_weight": 0.5,
-    "class_floor": -6.0,
-    "similar": 0.03,
-    "unseen_scale": 1.3,
-    "unseen_bonus": 0.5,
-    "background_classes": 0.4,
-    "background_margin": 0.75,
-    "best_region": 0.4,
-    "behind_best": 2.0,
-    "behind_rival": 0.15,
-    "present_at": 3.0,
-    "present_slope": 1.7,
-    "threshold": 0.5,
-    "unknown_threshold": 0.9,
-    "background": _BACKGROUND.split(),
-    "things": _THINGS.split(),
-    "thing_margin": 0.75,
-}
+    Its constants are one set for every photo and every data set; benchmarks/choose_constants.py chose them.
+    """
+    stored = json.loads(CONSTANTS.read_text(encoding="utf-8"))
+    return {
+        "features": {"file": "trunk.onnx", "side": 512, "multiple": 32, "mean": [MEAN] * 3, "deviation": [SCALE] * 3},
+        "grouping": stored["grouping"],
+        "encoder": {"file": "regions.onnx", "maps": ["fine", "last"]},
+        "text": {"file": "text.onnx", "tokenizer": "tokenizer.json", "templates": list(config.nouns.templates)},
+        "lexicon": {"words": "words.json", "vectors": "words.npz"},
+        "recognition": stored["recognition"],
+    }
 
 
 def _training(config: SegmentConfig, photos: int) -> dict[str, Any]:
     return {
         "data": f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)",
         "command": "unsay train segment --config src/unsay/training/configs/segment-starter.yaml",
-        "trunk": "EfficientNet-Lite0, ImageNet-1k labels (Apache-2.0), frozen",
+        "trunk": f"{config.trunk}, ImageNet-1k labels (Apache-2.0), frozen; a copy of its last stages learned further",
         "text": "all-MiniLM-L6-v2 (Apache-2.0), frozen, int8 storage, pruned vocabulary",
         "words": "WordNet 3.0: class names, what covers what (Princeton University)",
         "seed": config.seed,

@@ -51,7 +51,7 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantise_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store large matrices as int8 with one fp32 scale a row (for a table) or a column (for a matrix product).
+    """Store large weights as int8, one fp32 scale a row (of a table), column (of a matrix product) or output channel.
 
     A table that is read by Gather is gathered as int8 and only the rows in use are scaled.
     """
@@ -101,7 +101,8 @@ def _as_half(name: str, array: np.ndarray, _: onnx.NodeProto) -> tuple[list[Any]
 
 def _as_int8(name: str, array: np.ndarray, use: onnx.NodeProto) -> tuple[list[Any], list[Any]]:
     table = use.op_type == "Gather"
-    axis = 1 if table or (use.op_type == "Gemm" and any(a.name == "transB" and a.i for a in use.attribute)) else 0
+    rows = table or (use.op_type == "Gemm" and any(a.name == "transB" and a.i for a in use.attribute))
+    axis = (1, 2, 3) if use.op_type == "Conv" else 1 if rows else 0
     codes, scale = rounded(array, axis)
     tensors = [numpy_helper.from_array(codes, name + ".int8"), numpy_helper.from_array(scale, name + ".scale")]
     if table:
@@ -110,7 +111,7 @@ def _as_int8(name: str, array: np.ndarray, use: onnx.NodeProto) -> tuple[list[An
     return tensors, [cast, helper.make_node("Mul", [name + ".cast", name + ".scale"], [name])]
 
 
-def rounded(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def rounded(array: np.ndarray, axis: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """int8 codes of `array` and the fp32 scale (kept dimensions) along `axis`: array is about codes * scale."""
     scale = np.maximum(np.abs(array).max(axis=axis, keepdims=True), 1e-12).astype(np.float32) / 127
     return np.clip(np.rint(array / scale), -127, 127).astype(np.int8), scale

@@ -1,0 +1,81 @@
+"""The user's words -> queries: looked up or encoded, with the background words and things that compete with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from unsay.bundle import Bundle
+from unsay.options import SegmentOptions
+from unsay.segmentation.lexicon import Lexicon, bundle_lexicon
+from unsay.segmentation.recipe import read_recipe
+from unsay.segmentation.recognition import Constants, Queries, make_queries
+from unsay.segmentation.text import word_vectors
+from unsay.segmentation.vision import Array
+
+REMEMBERED = 4096
+"""Words whose vectors an opened bundle keeps."""
+
+
+def read_constants(bundle: Bundle) -> Constants:
+    """The constants that the bundle's manifest holds; what it leaves out keeps its default."""
+    section = read_recipe(bundle).recognition
+    known = {f.name for f in fields(Constants)}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
+    return Constants(**values)
+
+
+def ask(words: Sequence[str], bundle: Bundle, constants: Constants) -> Queries:
+    """The queries of the words as given (at least one).
+
+    Those of the bundle's own vocabulary need no text encoder; the vectors of others are remembered.
+    """
+    lexicon = bundle_lexicon(bundle)
+    normal = [lexicon.normal(w) for w in words]
+    memory: dict[str, Array] = bundle.part("word vectors", dict)
+    unknown = sorted({w for w in normal if w not in lexicon.index and w not in memory})
+    if unknown:
+        if len(memory) + len(unknown) > REMEMBERED:
+            memory.clear()
+            unknown = sorted({w for w in normal if w not in lexicon.index})
+        memory.update(zip(unknown, word_vectors(unknown, bundle), strict=True))
+    vectors = [lexicon.vectors[lexicon.index[w]] if w in lexicon.index else memory[w] for w in normal]
+    return make_queries(normal, np.stack(vectors), lexicon, constants)
+
+
+def thresholds(words: Sequence[str], lexicon: Lexicon, constants: Constants, options: SegmentOptions) -> Array:
+    """The score [N] from which each word counts as found: the user's own, or the bundle's constants.
+
+    A word that no list knows, in whole or by its last part, may be a slip of the finger: it has to be surer.
+    """
+    if options.threshold is not None:
+        return np.full(len(words), options.threshold, np.float32)
+    normal = [lexicon.normal(w) for w in words]
+    known = [not lexicon.vocabulary or lexicon.known(w) or lexicon.known(w.rpartition(" ")[2]) for w in normal]
+    return np.where(known, constants.threshold, constants.unknown_threshold).astype(np.float32)
+
+
+def unnamed_things(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:
+    """Common things that compete with the user's words as if they had been named too: a cat is no answer to "dog".
+
+    Left out: those that the user named, and those that WordNet puts under a named word or a named word under (by the
+    nouns that it knows, or by the ImageNet classes that both cover: a heron is a bird).
+    """
+    named = {lexicon.normal(w) for w in words}
+    kinds = {lexicon.vocabulary[i] for w in named for i in lexicon.narrower.get(w, [])}
+    covered = [classes for w in named if (classes := set(lexicon.classes.get(w, [])))]
+
+    def above(thing: str) -> bool:
+        known = any(lexicon.vocabulary[i] in named for i in lexicon.narrower.get(thing, []))
+        return known or any(classes <= set(lexicon.classes.get(thing, [])) for classes in covered)
+
+    return [t for t in constants.things if t not in named and t not in kinds and not above(t)]
+
+
+def background_words(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:
+    """The background words without those that the user named: a word that the user names is never background."""
+    named = {lexicon.normal(w) for w in words}
+    return [w for w in constants.background if w not in named]
