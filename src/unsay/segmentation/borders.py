@@ -29,7 +29,7 @@ class BorderOptions:
     """
 
     radius: float = 0.04
-    fine_radius: float = 0.01
+    fine_radius: float = 0.02
     eps: float = 1e-3
     reduce: int = 2
 

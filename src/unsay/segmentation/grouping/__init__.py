@@ -7,7 +7,7 @@ Legend: `h`, `w` a grid, `N` nodes of a graph (patches or superpixels), `D` feat
 """
 
 from unsay.segmentation.grouping.agglomerative import Agglomerative, ward
-from unsay.segmentation.grouping.factory import METHODS, group_photo, make_grouper
+from unsay.segmentation.grouping.factory import METHODS, STARTER, group_photo, make_grouper
 from unsay.segmentation.grouping.features import join_maps, patch_features
 from unsay.segmentation.grouping.graph import Graph, Labels, grid_edges, grid_graph
 from unsay.segmentation.grouping.interface import Grouper
@@ -18,6 +18,7 @@ from unsay.segmentation.grouping.superpixels import Superpixels, superpixel_grap
 
 __all__ = [
     "METHODS",
+    "STARTER",
     "Agglomerative",
     "Graph",
     "Grouper",

@@ -20,6 +20,19 @@ from unsay.segmentation.grouping.superpixels import Superpixels, superpixel_grap
 from unsay.segmentation.recipe import Grouping
 from unsay.segmentation.trunk import Array
 
+STARTER = Grouping(
+    maps={"fine": 1.0, "last": 0.6},
+    method="agglomerative",
+    channels=24,
+    options={
+        "height": 0.19,
+        "size_power": 0.5,
+        "edge_weight": 30.0,
+        "smallest": 0.5,
+        "superpixels": {"side": 400, "step": 14, "colour": 1.0},
+    },
+)
+"""What suits EfficientNet-Lite's maps, chosen on `voc-animals` dev alone (docs/grouping.md)."""
 METHODS: dict[str, type[GraphGrouper]] = {
     "agglomerative": Agglomerative,
     "normalised-cut": NormalisedCut,

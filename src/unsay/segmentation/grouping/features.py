@@ -10,9 +10,6 @@ import numpy as np
 from unsay.errors import BadInput
 from unsay.segmentation.trunk import Array, Maps
 
-STARTER = {"fine": 1.0, "last": 0.6}
-"""Weights of the starter trunk's maps; what each is worth was chosen on `voc-animals` dev (docs/grouping.md)."""
-
 
 def join_maps(maps: Mapping[str, Array], weights: Mapping[str, float], channels: int = 24) -> Array:
     """Maps {name: [C, h, w]} of one photo -> features [H, W, D] fp32 on the finest of the grids, D at most `channels`.
@@ -31,9 +28,9 @@ def join_maps(maps: Mapping[str, Array], weights: Mapping[str, float], channels:
     return _principal(np.concatenate(parts, axis=2), channels)
 
 
-def patch_features(maps: Maps, last_weight: float = STARTER["last"], channels: int = 24) -> Array:
+def patch_features(maps: Maps, last_weight: float = 0.6, channels: int = 24) -> Array:
     """The starter trunk's two maps joined on the finer grid: [2h, 2w, D] fp32."""
-    return join_maps({"fine": maps.fine, "last": maps.last}, {"fine": STARTER["fine"], "last": last_weight}, channels)
+    return join_maps({"fine": maps.fine, "last": maps.last}, {"fine": 1.0, "last": last_weight}, channels)
 
 
 def resize_features(features: Array, height: int, width: int) -> Array:

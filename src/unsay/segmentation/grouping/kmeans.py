@@ -23,7 +23,7 @@ class KMeans(GraphGrouper):
     With `groups` None the clusters grow in number until they leave at most `unexplained` of the features' variance.
     """
 
-    unexplained: float = 0.35
+    unexplained: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

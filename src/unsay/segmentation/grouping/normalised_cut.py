@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from unsay.segmentation.grouping.interface import GraphGrouper
 from unsay.segmentation.grouping.kmeans import lloyd
 from unsay.segmentation.grouping.specks import split_pieces
 
-DENSE = 64
-"""Up to so many nodes all eigenvectors are found at once: ARPACK wants fewer vectors than nodes."""
-
 
 @dataclass(frozen=True)
 class NormalisedCut(GraphGrouper):
@@ -23,13 +19,13 @@ class NormalisedCut(GraphGrouper):
 
         exp(-2 (1 - cos(f_i, f_j)) / sigma_features^2) * exp(-|x_i - x_j|^2 / sigma_place^2),
 
-    f the features, x the places; cos is the cosine. The leading eigenvectors of D^-1/2 W D^-1/2, rows brought to unit
-    length, are clustered by k-means (Ng, Jordan and Weiss 2001) and split into connected pieces. With `groups` None,
-    K lies at the largest eigengap, `fewest` to `most`.
+    f the features about the photo's mean, x the places. The leading eigenvectors of D^-1/2 W D^-1/2, rows of unit
+    length, are clustered by k-means (Ng, Jordan and Weiss 2001) and split into connected pieces. With `groups` None, K
+    lies at the largest eigengap, `fewest` to `most`.
     """
 
     radius: float = 0.15
-    sigma_features: float = 0.7
+    sigma_features: float = 0.3
     sigma_place: float = 0.1
 
     def __post_init__(self) -> None:
@@ -47,38 +43,31 @@ class NormalisedCut(GraphGrouper):
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return split_pieces(lloyd(rows.astype(np.float32), count)[0], graph)
 
-    def affinity(self, graph: Graph) -> Any:
-        """The sparse symmetric W [N, N]; every node has affinity 1 to itself."""
-        from scipy.sparse import coo_matrix
-        from scipy.spatial import cKDTree
-
-        near = cKDTree(graph.centres).query_pairs(self.radius, output_type="ndarray")
-        pairs = np.unique(np.sort(np.concatenate([near.reshape(-1, 2), graph.edges]), axis=1), axis=0)
-        i, j = pairs.T
-        norms = np.maximum(np.linalg.norm(graph.features, axis=1, keepdims=True), 1e-12)
-        unit = graph.features.astype(np.float64) / norms
-        unlike = 2 * (1 - (unit[i] * unit[j]).sum(1)) / self.sigma_features**2
-        apart = ((graph.centres[i] - graph.centres[j]) ** 2).sum(1) / self.sigma_place**2
-        weights, own = np.exp(-unlike - apart), np.arange(len(graph))
-        values = np.concatenate([weights, weights, np.ones(len(graph))])
-        places = (np.concatenate([i, j, own]), np.concatenate([j, i, own]))
-        return coo_matrix((values, places), shape=(len(graph), len(graph))).tocsr()
+    def affinity(self, graph: Graph) -> Floats:
+        """The symmetric W [N, N], 1 on the diagonal. Dense: made for some hundred nodes, not for every pixel."""
+        features = graph.features.astype(np.float64)
+        features -= np.average(features, axis=0, weights=graph.sizes)
+        unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        unlike = 2 * (1 - unit @ unit.T) / self.sigma_features**2
+        apart = sum(np.subtract.outer(axis, axis) ** 2 for axis in graph.centres.T)
+        near = np.asarray(apart <= self.radius**2)
+        near[tuple(graph.edges.T)] = near[tuple(graph.edges.T[::-1])] = True
+        weights = np.where(near, np.exp(-unlike - apart / self.sigma_place**2), 0)
+        np.fill_diagonal(weights, 1)
+        return np.asarray(weights, np.float64)
 
 
-def leading(affinity: Any, count: int) -> tuple[Floats, Floats]:
-    """The `count` largest eigenvalues of D^-1/2 W D^-1/2, falling, and their eigenvectors [N, count]."""
-    from scipy.sparse import diags
-    from scipy.sparse.linalg import eigsh
+def leading(affinity: Floats, count: int) -> tuple[Floats, Floats]:
+    """The `count` largest eigenvalues of D^-1/2 W D^-1/2, falling, and their eigenvectors [N, count].
 
-    scale = diags(1 / np.sqrt(np.asarray(affinity.sum(1)).ravel()))
-    normal = scale @ affinity @ scale
-    if normal.shape[0] <= DENSE:
-        values, vectors = np.linalg.eigh(normal.toarray())
-    else:
-        start = np.random.default_rng(0).normal(size=normal.shape[0])  # fixed: the same photo, the same groups
-        values, vectors = eigsh(normal, k=count, which="LA", v0=start)
-    order = np.argsort(-values, kind="stable")[:count]
-    return values[order], vectors[:, order]
+    Found directly: on a graph that nearly falls apart the iterative solver may never converge.
+    """
+    from scipy.linalg import eigh
+
+    scale = 1 / np.sqrt(affinity.sum(1))
+    nodes = len(affinity)
+    values, vectors = eigh(affinity * np.outer(scale, scale), subset_by_index=[nodes - count, nodes - 1])
+    return values[::-1], vectors[:, ::-1]
 
 
 def eigengap(values: Floats, fewest: int, most: int) -> int:
