@@ -1,4 +1,4 @@
-"""Region tokens against the definition written out: one explicit attention mask over class token, patches and regions."""
+"""Region tokens against the definition written out: one explicit attention mask over all tokens."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def attention(layer: Layer, x: Tensor, weight: Tensor) -> Tensor:
     q, k, v = layer.query(x), layer.key(x), layer.value(x)
     size = x.shape[1] // layer.heads
     heads = [slice(i * size, (i + 1) * size) for i in range(layer.heads)]
-    return torch.cat([torch.softmax(q[:, h] @ k[:, h].T / math.sqrt(size) + weight.log(), 1) @ v[:, h] for h in heads], 1)
+    return torch.cat(
+        [torch.softmax(q[:, h] @ k[:, h].T / math.sqrt(size) + weight.log(), 1) @ v[:, h] for h in heads], 1
+    )
 
 
 def literal(network: RegionTransformer, x: Tensor, coverage: Tensor) -> Tensor:
@@ -139,13 +141,16 @@ def test_gradients_reach_patches_coverage_and_every_layer() -> None:
     network(x, coverage).square().sum().backward()
     assert x.grad is not None
     assert coverage.grad is not None
-    for grad in (x.grad, coverage.grad, *(p.grad for p in network.parameters())):
+    parameters = {n: p.grad for n, p in network.named_parameters() if not n.endswith("key.bias")}  # it cancels out
+    for grad in (x.grad, coverage.grad, *parameters.values()):
         assert grad is not None
         assert torch.isfinite(grad).all()
         assert grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"start": 4}, "layer 0 to 3"), ({"activation": "relu"}, "quick_gelu")])
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"start": 4}, "layer 0 to 3"), ({"activation": "relu"}, "quick_gelu")]
+)
 def test_settings_that_do_not_exist_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         transformer(**settings)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from unsay.models.clip_text import ClipText, ClipTextConfig
 from unsay.models.region_encoder import TransformerConfig
 from unsay.models.vit import RegionViT, VisionTransformer, ViTConfig
 
+M = TypeVar("M", bound=nn.Module)
 CLIP = ("clip",)
 SELF_SUPERVISED = ("vit", "dinov2", "dinov2_with_registers")
 """Values of `model_type` in config.json: DINO's weights are stored as a plain ViT."""
@@ -114,7 +115,7 @@ def load_clip(folder: Path, start: int | None = None) -> Clip:
     _fill(vit, model.vision_model.state_dict())
     projection = nn.Linear(vision.hidden_size, model.config.projection_dim, bias=False)
     projection.load_state_dict(model.visual_projection.state_dict())
-    return Clip(_frozen(RegionViT(vit, projection)), _text_tower(model), float((-model.logit_scale).exp()))
+    return Clip(_frozen(RegionViT(vit, projection)), _text_tower(model), float((-model.logit_scale.detach()).exp()))
 
 
 def load_self_supervised(folder: Path) -> VisionTransformer:
@@ -159,9 +160,9 @@ def read_tokenizer(folder: Path, positions: int) -> str:
         if path.is_file():
             tokenizer = Tokenizer.from_file(str(path))
         elif all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
-            from transformers import CLIPTokenizerFast
+            from transformers import CLIPTokenizer
 
-            tokenizer = CLIPTokenizerFast.from_pretrained(folder, local_files_only=True).backend_tokenizer
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
         else:
             raise BadInput(f"{folder} has no tokenizer.json (nor vocab.json and merges.txt): download it as well")
     except BadInput:
@@ -263,7 +264,7 @@ def _our_name(name: str) -> str:
     return name
 
 
-def _frozen(module: Any) -> Any:
+def _frozen(module: M) -> M:
     return module.eval().requires_grad_(False)
 
 

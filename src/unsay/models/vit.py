@@ -73,7 +73,8 @@ class VisionTransformer(nn.Module):
         """[h * w, D]: two matrix products, along the rows and along the columns."""
         grid = self.positions[1:].unflatten(0, (self.config.grid, -1))
         rows, columns = (resampling(n, self.config.grid, self.config.antialias, grid) for n in (height, width))
-        return (columns @ (rows @ grid.flatten(1)).view(height, self.config.grid, -1)).flatten(0, 1)
+        by_rows = (rows @ grid.flatten(1)).view(height, self.config.grid, -1)
+        return torch.flatten(columns @ by_rows, 0, 1)
 
 
 class RegionViT(nn.Module):
