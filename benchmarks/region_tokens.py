@@ -145,9 +145,8 @@ def main() -> None:
         for side in args.side:
             found = measure(plain, masked, side, args.regions, args.repeats)
             rows[str(side)][f"start {start}"] = found
-            print(
-                f"side {side}, start {start:2}: {found['ratio']:.3f} of a plain pass, {found['ratio_lean']:.3f} of a lean one"
-            )
+            ratios = f"{found['ratio']:.3f} of a plain pass, {found['ratio_lean']:.3f} of a lean one"
+            print(f"side {side}, start {start:2}: {ratios}", flush=True)
         del masked
     for side in args.side:
         found = crops(plain, side, args.regions, 5)
