@@ -191,6 +191,21 @@ def test_a_failing_import_leaves_nothing_and_spares_what_was_there(
     assert [p.name for p in tmp_path.iterdir()] == ["work"]
 
 
+def test_what_was_there_comes_back_where_renaming_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_part(tmp_path, "inpaint", {"multiple": 8}, files=[])
+    rename = importing.os.rename
+
+    def fail_for_the_new(source: Path, target: Path) -> None:
+        if source.name == "new":
+            raise OSError("no space")
+        rename(source, target)
+
+    monkeypatch.setattr(importing.os, "rename", fail_for_the_new)
+    with pytest.raises(OSError, match="no space"), replaced(tmp_path):
+        pass
+    assert json.loads((tmp_path / "bundle.json").read_bytes())["inpaint"] == {"multiple": 8}
+
+
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "dog.jpg").write_bytes(b"x")
