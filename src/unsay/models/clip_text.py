@@ -56,7 +56,7 @@ class ClipText(nn.Module):
         return F.normalize(self.projection(self.norm((end[:, None] @ x)[:, 0])), dim=-1)
 
     def _end(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The first end-of-text token of each sentence, [N] int64."""
+        """The first end-of-text token of each sentence, [N] int64; never one of the padding, whatever its id."""
         legacy = self.config.end == LEGACY_END
         marked = ids * mask if legacy else (ids == self.config.end).long() * mask
         return marked.to(torch.int32).argmax(dim=-1)

@@ -153,25 +153,28 @@ def read_pixels(folder: Path) -> Pixels:
 
 def read_tokenizer(folder: Path, positions: int) -> str:
     """CLIP's tokenizer as tokenizer.json, cut to `positions` tokens, without padding. Raises `BadInput`."""
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
+    whole = (folder / "tokenizer.json").is_file()
+    if not whole and not all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
+        raise BadInput(f"{folder} has no tokenizer.json (nor vocab.json and merges.txt): download it as well")
     try:
-        if path.is_file():
-            tokenizer = Tokenizer.from_file(str(path))
-        elif all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
-            from transformers import CLIPTokenizer
-
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
-        else:
-            raise BadInput(f"{folder} has no tokenizer.json (nor vocab.json and merges.txt): download it as well")
-    except BadInput:
-        raise
+        tokenizer = _tokenizer_file(folder) if whole else _tokenizer_of_vocabulary(folder)
     except Exception as error:  # tokenizers raises bare Exception
         raise BadInput(f"the tokenizer in {folder} cannot be read ({_brief(error)}): download it again") from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(positions)
     return str(tokenizer.to_str())
+
+
+def _tokenizer_file(folder: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def _tokenizer_of_vocabulary(folder: Path) -> Any:
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
 
 
 def _read(kind: Any, folder: Path, **settings: Any) -> Any:
