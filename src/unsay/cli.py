@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import unsay
-from unsay.commands import bundles, judging, learning, photos
+from unsay.commands import bundles, importing, judging, learning, photos
 from unsay.commands.console import note, one_line
 from unsay.errors import UnsayError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 evaluate = typer.Typer(help="Score a bundle on a data set.", no_args_is_help=True)
 prepare = typer.Typer(help="Make data for training and judging.", no_args_is_help=True)
 train = typer.Typer(help="Train a network (needs the extra: pip install 'unsay[train]').", no_args_is_help=True)
+imports = typer.Typer(help="Make a bundle of open weights that you have.", no_args_is_help=True)
 pack = typer.Typer(help="Training packs for a machine that is lent for a while.", no_args_is_help=True)
 
 COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
@@ -48,12 +49,19 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (train, "segment", learning.segment),
     (train, "inpaint", learning.inpaint),
     (app, "export", learning.export),
+    (imports, "clip", importing.clip),
     (pack, "make", learning.pack_make),
     (pack, "train", learning.pack_train),
 )
 for group, name, command in COMMANDS:
     group.command(name)(command)
-for group, name in ((evaluate, "evaluate"), (prepare, "prepare"), (train, "train"), (pack, "pack")):
+for group, name in (
+    (evaluate, "evaluate"),
+    (prepare, "prepare"),
+    (train, "train"),
+    (imports, "import"),
+    (pack, "pack"),
+):
     app.add_typer(group, name=name)
 
 

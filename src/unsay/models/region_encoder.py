@@ -9,8 +9,8 @@ One definition serves the starter (a light transformer on the maps of a CNN) and
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,25 +57,35 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x [B, T, D], bias broadcastable to [B, A, T, T] or None -> [B, T, D]: every token attends to all."""
         own = self.norm1(x)
-        scores = self._split(self.query(own)) @ self._split(self.key(own)).transpose(2, 3) / self._root(x)
-        weights = torch.softmax(scores if bias is None else scores + bias, dim=-1)
-        return self._rest(x, weights @ self._split(self.value(own)))
+        return self._rest(x, self._attend(self.query(own), self.key(own), self.value(own), bias))
 
-    def step(self, tokens: Tensor, x: Tensor, bias: Tensor) -> Tensor:
-        """One layer of the region tokens [B, K, D]: each attends to itself and to the patches under bias [B, 1, K, P].
+    def with_regions(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x [B, 1 + P + K, D]: class token, patches, region tokens; bias [B, 1, K, P + K] of the latter -> the same.
 
-        x [B, 1 + P, D]: what enters the layer, the class token (left out) first.
+        The class token and the patches attend to each other as in `forward`; no one but itself sees a region token.
+        All share one set of projections: the patches' keys and values are computed once.
         """
-        own, patches = self.norm1(tokens), self.norm1(x[:, 1:])
-        query, root = self._split(self.query(own)), self._root(x)
-        others = query @ self._split(self.key(patches)).transpose(2, 3) / root + bias
-        itself = (query * self._split(self.key(own))).sum(-1, keepdim=True) / root
-        weights = torch.softmax(torch.cat([others, itself], dim=-1), dim=-1)
-        seen = weights[..., :-1] @ self._split(self.value(patches)) + weights[..., -1:] * self._split(self.value(own))
-        return self._rest(tokens, seen)
+        plain = x.shape[1] - bias.shape[2]
+        own = self.norm1(x)
+        query, key, value = self.query(own), self.key(own), self.value(own)
+        seen = self._attend(query[:, :plain], key[:, :plain], value[:, :plain], None)
+        by_regions = self._attend(query[:, plain:], key[:, 1:], value[:, 1:], bias)
+        return self._rest(x, torch.cat([seen, by_regions], dim=1))
+
+    def regions_only(self, x: Tensor, bias: Tensor) -> Tensor:
+        """The region tokens [B, K, D] that `with_regions` would give, without the work that only patches need."""
+        regions = bias.shape[2]
+        own = self.norm1(x[:, 1:])
+        seen = self._attend(self.query(own[:, -regions:]), self.key(own), self.value(own), bias)
+        return self._rest(x[:, -regions:], seen)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
+        seen: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return seen.transpose(1, 2).flatten(2)
 
     def _rest(self, x: Tensor, seen: Tensor) -> Tensor:
-        x = x + self._scaled(self.mix(seen.transpose(1, 2).flatten(2)), self.scale1)
+        x = x + self._scaled(self.mix(seen), self.scale1)
         y = self.up(self.norm2(x))
         y = y * torch.sigmoid(1.702 * y) if self.quick else F.gelu(y)
         added: Tensor = x + self._scaled(self.down(y), self.scale2)
@@ -85,19 +95,12 @@ class Layer(nn.Module):
         dropped: Tensor = self.drop(branch if scale is None else branch * scale)
         return dropped
 
-    def _split(self, x: Tensor) -> Tensor:
-        split: Tensor = x.unflatten(-1, (self.heads, -1))
-        return split.transpose(1, 2)
-
-    def _root(self, x: Tensor) -> float:
-        return math.sqrt(x.shape[-1] / self.heads)
-
 
 class RegionTransformer(nn.Module):
     """A stack of layers through which patches go as ever, and from layer L0 on region tokens beside them.
 
     At L0 every region token is a copy of the class token. A single region that covers every patch therefore ends as
-    exactly what the class token would (tested).
+    exactly what the class token would (tested). Raises `BadInput` for a start or an activation that does not exist.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -112,35 +115,52 @@ class RegionTransformer(nn.Module):
     def forward(self, x: Tensor, coverage: Tensor, context: bool = True) -> Tensor:
         """x [B, 1 + P, D] (class token first), coverage [B, K, P] -> region tokens [B, K, D].
 
-        `context` False: patches see only patches of their own regions (an ablation, not the method).
+        `context` False: nothing from outside a region reaches its token (an ablation, not the method); see `_alone`.
         """
-        bias = log_coverage(coverage)[:, None]
-        among = None if context else _own_regions(coverage)
-        tokens = x[:, :1].expand(-1, coverage.shape[1], -1)
-        last = len(self.layers) - 1
-        for index, layer in enumerate(self.layers):
-            if index == self.config.start:
-                tokens = x[:, :1].expand(-1, coverage.shape[1], -1)
-            if index >= self.config.start and isinstance(layer, Layer):
-                tokens = layer.step(tokens, x, bias)
-            if index < last:
-                x = layer(x, among)
-        return tokens
+        if not context:
+            return self._alone(x, coverage)
+        layers, start, regions = self._stack(), self.config.start, coverage.shape[1]
+        for layer in layers[:start]:
+            x = layer(x)
+        x = torch.cat([x, x[:, :1].expand(-1, regions, -1)], dim=1)
+        itself = torch.eye(regions, dtype=coverage.dtype, device=coverage.device).expand(len(coverage), -1, -1)
+        bias = log_coverage(torch.cat([coverage, itself], dim=-1))[:, None]
+        for layer in layers[start:-1]:
+            x = layer.with_regions(x, bias)
+        return layers[-1].regions_only(x, bias)
 
     def plain(self, x: Tensor) -> Tensor:
-        """The stack without any region, x [B, 1 + P, D] -> [B, 1 + P, D]."""
-        for layer in self.layers:
+        """The stack without any region, x [B, T, D] -> [B, T, D]."""
+        for layer in self._stack():
             x = layer(x)
         return x
+
+    def last_keys(self, x: Tensor) -> Tensor:
+        """What `plain` attends by in its last layer: the keys of all heads side by side, x [B, T, D] -> [B, T, D]."""
+        *before, last = self._stack()
+        for layer in before:
+            x = layer(x)
+        keys: Tensor = last.key(last.norm1(x))
+        return keys
+
+    def _alone(self, x: Tensor, coverage: Tensor) -> Tensor:
+        """Every region as if the photo showed nothing else: its token, from layer 0 on, stands for the class token,
+        patches see those that share a region with them and their regions' tokens.
+        """
+        regions = coverage.shape[1]
+        alike = torch.eye(coverage.shape[2] + regions, dtype=coverage.dtype, device=coverage.device)
+        shared = torch.cat([coverage.transpose(1, 2) @ coverage, coverage], dim=1)
+        to_regions = torch.cat([coverage.transpose(1, 2), alike[-regions:, -regions:].expand(len(x), -1, -1)], dim=1)
+        weight = torch.cat([shared, to_regions], dim=2).clamp(max=1).maximum(alike)
+        x = torch.cat([x[:, 1:], x[:, :1].expand(-1, regions, -1)], dim=1)
+        for layer in self._stack():
+            x = layer(x, log_coverage(weight)[:, None])
+        return x[:, -regions:]
+
+    def _stack(self) -> list[Layer]:
+        return cast("list[Layer]", list(self.layers))
 
 
 def log_coverage(coverage: Tensor) -> Tensor:
     """log(coverage), `MASKED` where it is 0; any shape."""
     return torch.where(coverage > 0, coverage.clamp(min=1e-6).log(), MASKED)
-
-
-def _own_regions(coverage: Tensor) -> Tensor:
-    """Bias [B, 1, 1 + P, 1 + P] under which patches see patches of their own regions only; the class token sees all."""
-    shared = coverage.transpose(1, 2) @ coverage
-    padded = F.pad(log_coverage(shared), (1, 0, 1, 0))
-    return padded[:, None]
