@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from unsay.errors import BadInput
+from unsay.training.nouns import NounConfig
 from unsay.training.segment_config import SegmentConfig, check_config
 from unsay.training.segment_data import Sample, Steps, collate, coverage
 from unsay.training.segment_loss import LossConfig
-from unsay.training.nouns import NounConfig
 
 CONFIG = SegmentConfig(batch=3, epochs=4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -27,8 +28,8 @@ from unsay.training.config import load_config
 from unsay.training.nouns import NounConfig
 from unsay.training.pairs_readers import DataConfig
 from unsay.training.segment import Segmenter, read_checkpoint, train_segment
-from unsay.training.segment_config import MachineConfig, SegmentConfig
-from unsay.training.segment_data import SegmentData, Steps, coverage
+from unsay.training.segment_config import MachineConfig, SegmentConfig, check_config
+from unsay.training.segment_data import SegmentData, coverage
 from unsay.training.segment_features import View
 from unsay.training.segment_loss import LossConfig
 from unsay.training.segment_networks import Networks, build_networks, group_look, normalised
@@ -54,8 +55,8 @@ def look(photo: Pixels) -> View:
     return View(groups, np.tile(cells.reshape(16, 3), 4).astype(np.float16))
 
 
-def doubles() -> Networks:
-    return Networks(lambda: StarterEncoder(TINY), (4, 4), lambda: look, lambda: embed, "doubles")
+def doubles(sizes: StarterConfig = TINY) -> Networks:
+    return Networks(lambda: StarterEncoder(sizes), (4, 4), lambda: look, lambda: embed, "doubles")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,9 @@ def same(ours: Any, theirs: Any) -> bool:
 
 
 def equal_runs(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    return all(same(ours[part], theirs[part]) for part in ("state_dict", "optimizer_states", "lr_schedulers", "encoder"))
+    return all(
+        same(ours[part], theirs[part]) for part in ("state_dict", "optimizer_states", "lr_schedulers", "encoder")
+    )
 
 
 def test_the_loss_falls_and_things_find_their_groups(data: Path, tmp_path: Path) -> None:
@@ -153,9 +156,10 @@ def test_a_run_that_dies_goes_on_from_its_last_epoch(data: Path, tmp_path: Path,
             raise KeyError("power cut")
         return step(self, batch, index)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyError):
-        patch.setattr(Segmenter, "training_step", dying)
+    monkeypatch.setattr(Segmenter, "training_step", dying)
+    with pytest.raises(KeyError):
         train(config)
+    monkeypatch.setattr(Segmenter, "training_step", step)
     assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["global_step"] == 3
     assert equal_runs(train(config, resume=True), whole)
 
@@ -179,3 +183,160 @@ def test_the_average_is_what_is_kept_for_use(data: Path, tmp_path: Path) -> None
     assert not same(stored["encoder"], own)
     plain = train(tiny(data, tmp_path / "plain", ema=0.0))
     assert same(plain["encoder"], own)
+
+
+# --- what else a run can be -------------------------------------------------------------------------------------------
+
+
+class PixelEncoder(nn.Module):
+    """Stands for CLIP's tower: pixels in 4 x 4 patches, region tokens from the second of two layers on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 16, 4, 4), nn.Parameter(torch.zeros(1, 1, 16))
+        self.transformer = RegionTransformer(TransformerConfig(16, 2, 2, 32, start=1))
+        self.out = nn.Linear(16, 8)
+
+    def forward(self, pixels: Tensor, coverage: Tensor) -> Tensor:
+        x = self.patches(pixels).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)
+        return nn.functional.normalize(self.out(self.transformer(x, coverage)), dim=-1)
+
+
+def pixel_networks() -> Networks:
+    """The paper's graph with tiny networks: groups from one network's map, regions from another's pixels."""
+
+    def prepare(photo: Pixels) -> Any:
+        return normalised(photo, 16, (127.0,) * 3, (64.0,) * 3)
+
+    return Networks(
+        PixelEncoder, (4, 4), lambda: group_look(nn.Conv2d(3, 5, 2, 2), prepare, 2), lambda: embed, "tiny", prepare
+    )
+
+
+def test_the_papers_graph_takes_its_steps(data: Path, tmp_path: Path) -> None:
+    """Every setting of the configuration, on tiny networks: half precision, mirrored photos, both losses, average."""
+    paper = load_config(CONFIGS / "segment-paper.yaml", SegmentConfig)
+    changes = {n: getattr(tiny(data, tmp_path), n) for n in ("data", "out", "cache", "side", "groups", "batch")}
+    nouns = dataclasses.replace(paper.nouns, least_photos=1, processes=1)
+    machine = dataclasses.replace(paper.machine, accelerator="cpu", devices=1, strategy="auto", threads=1, workers=0)
+    config = dataclasses.replace(paper, epochs=1, rate=1e-3, warmup=0, nouns=nouns, machine=machine, **changes)
+    before = PixelEncoder()
+    path = train_segment(config, networks=pixel_networks())
+    stored = torch.load(path, weights_only=True)
+    assert stored["global_step"] == 3
+    assert stored["config"]["loss"]["sentence"] == 0.1
+    assert stored["encoder"].keys() == before.state_dict().keys()
+    assert all(torch.isfinite(value).all() for value in stored["encoder"].values())
+    _, encoder = read_checkpoint(path, pixel_networks())
+    regions = encoder(torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16))
+    assert torch.allclose(regions.norm(dim=-1), torch.ones(2, 3))
+
+
+def test_mirrored_photos_have_mirrored_groups(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, tmp_path, flip=True)
+    for networks in (doubles(), pixel_networks()):
+        prepared = SegmentData(config, networks)
+        prepared.prepare_data()
+        prepared.setup()
+        seen = [[prepared.pairs[(epoch, photo)] for epoch in range(8)] for photo in range(2)]
+        for views in seen:
+            assert len({tuple(v.inputs.flatten().tolist()) for v in views}) == 2
+        plain = SegmentData(dataclasses.replace(config, flip=False), networks)
+        plain.setup()
+        mirrored = next(v for v in seen[0] if not torch.equal(v.inputs, plain.pairs[(0, 0)].inputs))
+        rows = plain.pairs[(0, 0)].inputs
+        flipped = rows.flip(-1) if networks.pixels else rows.view(4, 4, 12).flip(1).view(16, 12)
+        assert torch.equal(mirrored.inputs, flipped)
+
+
+@pytest.mark.parametrize("objective", ["two-way", "image"])
+def test_the_other_objectives_learn_too(data: Path, tmp_path: Path, objective: str) -> None:
+    """In an image-level run the regions enter no loss: other groups give the same result."""
+    first = train(tiny(data, tmp_path / "first", epochs=1, loss=LossConfig(objective)))
+    assert torch.isfinite(first["state_dict"]["scales"]).all()
+    more = train(tiny(data, tmp_path / "more", epochs=1, loss=LossConfig(objective), groups=3))
+    assert same(first["encoder"], more["encoder"]) == (objective == "image")
+
+
+@pytest.mark.parametrize("name", ["starter", "paper"])
+def test_ready_configurations_are_valid(name: str) -> None:
+    config = load_config(CONFIGS / f"segment-{name}.yaml", SegmentConfig)
+    check_config(config)
+    assert config.network == name
+    if name == "starter":
+        networks = build_networks(config)
+        assert (networks.grid, networks.pixels) == ((10, 10), None)
+    else:
+        with pytest.raises(BadInput, match="`clip` and `dino`"):
+            build_networks(dataclasses.replace(config, clip=""))
+
+
+@pytest.mark.parametrize(("side", "message"), [(300, "multiple of 32"), (0, "multiple of 32")])
+def test_a_side_that_the_trunk_cannot_take_is_refused(side: int, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        build_networks(SegmentConfig(side=side))
+
+
+# --- killed, and several processes ------------------------------------------------------------------------------------
+
+
+def start(config: SegmentConfig, sizes: StarterConfig = TINY, **environment: str) -> subprocess.Popen[bytes]:
+    """The run in a process of its own."""
+    code = f"""
+        import importlib.util, sys
+        from pathlib import Path
+        spec = importlib.util.spec_from_file_location("doubles", {__file__!r})
+        sys.modules["doubles"] = tests = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(tests)
+        values = {dataclasses.asdict(config)!r}
+        config = tests.config_from(values, tests.SegmentConfig, "test")
+        tests.train_segment(config, networks=tests.doubles(tests.StarterConfig(**{dataclasses.asdict(sizes)!r})))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_a_checkpoint_that_goes_on(data: Path, tmp_path: Path) -> None:
+    """kill -9 at whatever step it is, with a checkpoint after every step, several times."""
+    whole = train(tiny(data, tmp_path / "whole", epochs=400))
+    config = tiny(data, tmp_path / "killed", epochs=400, save_minutes=0.0)
+    process = start(config)
+    last = tmp_path / "killed" / "last.ckpt"
+    while not last.is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert 0 < step < 1200
+    assert equal_runs(train(config, resume=True), whole)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
+    """Data-parallel on the processor, half the batch each, as torchrun starts them; without dropout, which differs."""
+    still, port = dataclasses.replace(TINY, dropout=0.0), free_port()
+    one = train_segment(tiny(data, tmp_path / "one"), networks=doubles(still))
+    machine = MachineConfig(accelerator="cpu", devices=2, strategy="ddp", threads=1)
+    config = tiny(data, tmp_path / "two", batch=4, machine=machine)
+    ranks = [start(config, still, **torchrun(rank, port)) for rank in range(2)]
+    assert [process.wait(120) for process in ranks] == [0, 0]
+    ours, theirs = (torch.load(path, weights_only=True) for path in (tmp_path / "two" / "last.ckpt", one))
+    for name, value in theirs["encoder"].items():
+        assert torch.allclose(ours["encoder"][name], value, atol=1e-5), name
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def torchrun(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells each process."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    world = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
+    return {name: str(value) for name, value in {**names, **world}.items()}

@@ -1,7 +1,7 @@
 """Trains the region encoder from photos and sentences alone, by PyTorch Lightning: `unsay train segment --config FILE`.
 
-A step (B photos, K groups, N nouns): R = encoder(photos, coverage of the groups) [B, K, E]; s(n, j) of every noun against
-every photo of all processes; the one-way loss. See docs/training-segmentation.md.
+A step (B photos, K groups, N nouns): R = encoder(photos, coverage of the groups) [B, K, E]; s(n, j) of every noun
+against every photo of all processes; the one-way loss. See docs/training-segmentation.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unsay.errors import BadInput
 from unsay.training.config import config_from
 from unsay.training.segment_callbacks import Checkpoints, Minutes
 from unsay.training.segment_config import SegmentConfig, check_config
-from unsay.training.segment_data import Batch, SegmentData, coverage, steps_an_epoch
+from unsay.training.segment_data import Batch, SegmentData, coverage
 from unsay.training.segment_loss import image_sentence_loss, noun_loss
 from unsay.training.segment_networks import Networks, build_networks
 
@@ -79,9 +79,7 @@ class Segmenter(pl.LightningModule):
             regions, temperatures = regions.float(), 1 / self.scales.exp().clamp(max=SHARPEST)
             used = slice(0, -1 if settings.sentence else None)
             present = asked[:, used].sum(-1) > 0
-            losses = {
-                "noun": noun_loss(regions[:, used], present, batch.nouns, self.nouns, settings, temperatures[0])
-            }
+            losses = {"noun": noun_loss(regions[:, used], present, batch.nouns, self.nouns, settings, temperatures[0])}
             if settings.sentence:
                 term = image_sentence_loss(regions[:, -1], batch.sentences, temperatures[1])
                 losses["sentence"] = settings.sentence * term
@@ -141,8 +139,8 @@ def train_segment(
     """Train the region encoder as `config` says; gives the path of its checkpoint, `<out>/last.ckpt`.
 
     What frozen networks compute is kept in the configuration's cache. `resume`: go on from the checkpoint, bit for bit
-    as if the run had never stopped. `max_minutes`: end this call then. `networks`: instead of those that `config` names.
-    Raises `BadInput` for a configuration or data that cannot be used.
+    as if the run had never stopped. `max_minutes`: end this call then. `networks`: instead of those that `config`
+    names. Raises `BadInput` for a configuration or data that cannot be used.
     """
     check_config(config)
     last = Path(config.out) / CHECKPOINT
@@ -150,6 +148,7 @@ def train_segment(
         return last
     networks = networks or build_networks(config)
     torch.set_num_threads(config.machine.threads)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # it advertises
     pl.seed_everything(config.seed, verbose=False)
     model, data = Segmenter(config, networks), SegmentData(config, networks)
     trainer = _trainer(config, last, max_minutes)
@@ -158,7 +157,10 @@ def train_segment(
 
 
 def read_checkpoint(path: Path, networks: Networks | None = None) -> tuple[SegmentConfig, nn.Module]:
-    """The configuration and the trained encoder of a checkpoint, in evaluation mode; nothing in the file is executed."""
+    """The configuration and the trained encoder of a checkpoint, in evaluation mode.
+
+    Nothing in the file is executed. Raises `BadInput` for a file that is no such checkpoint.
+    """
     stored = _read(path)
     config = config_from(stored["config"], SegmentConfig, str(path))
     encoder = (networks or build_networks(config)).encoder()
@@ -205,7 +207,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _finished(last: Path, config: SegmentConfig) -> bool:
-    """Whether no step is left. `BadInput` for other settings: a run that goes on with them would be no run of either."""
+    """Whether no step is left. Raises `BadInput` for settings that differ from those that the run was begun with."""
     if not last.is_file():
         raise BadInput(f"nothing to resume: {last} does not exist; leave --resume out to start")
     stored = _read(last)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +37,17 @@ class Checkpoints(Callback):
 
     def __init__(self, path: Path, minutes: float) -> None:
         self.path, self.seconds = path, 60 * minutes
-        self.saved, self.losses, self.count = time.monotonic(), 0.0, 0
+        self.saved = time.monotonic()
+        self.losses: list[Tensor] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        """Save where it is due."""
-        self.losses, self.count = self.losses + outputs["loss"].detach(), self.count + 1
+        """Save where it is due, and say how an epoch went."""
+        self.losses.append(outputs["loss"].detach())
         each: int = trainer.datamodule.steps  # type: ignore[attr-defined]
         epoch, place = divmod(trainer.global_step, each)
         if place == 0:
-            log.info("epoch %d of %d: loss %.4f", epoch, module.config.epochs, float(self.losses) / self.count)
-            self.losses, self.count = 0.0, 0
+            log.info("epoch %d: loss %.4f over %d steps", epoch, torch.stack(self.losses).mean(), len(self.losses))
+            self.losses.clear()
         late = time.monotonic() - self.saved >= self.seconds
         if place == 0 or trainer.should_stop or trainer.strategy.broadcast(late):
             self.save(trainer)

@@ -47,7 +47,7 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The same for B photos: `inputs` [B, ...], `groups` [B, h, w]; nouns and sentences in one row, with their photos."""
+    """The same for B photos: `inputs` [B, ...], `groups` [B, h, w]; all nouns and sentences with their photos."""
 
     inputs: Tensor
     groups: Tensor
@@ -137,10 +137,13 @@ def steps_an_epoch(photos: int, config: SegmentConfig, ranks: int) -> int:
 
 def collate(samples: list[Sample]) -> Batch:
     """Samples of one size -> a batch; the weight of a noun is its number of sentences."""
-    nouns = Nouns(_owners([s.nouns for s in samples]), *_joined(samples, "nouns", "counts"))
-    sentences = Sentences(*_joined(samples, "sentences"), _owners([s.sentences for s in samples]))
-    inputs, groups = torch.stack([s.inputs for s in samples]), torch.stack([s.groups for s in samples])
-    return Batch(inputs, groups, nouns._replace(weight=nouns.weight.float()), sentences)
+    inputs, groups, nouns, counts, sentences = (list(column) for column in zip(*samples, strict=True))
+    return Batch(
+        torch.stack(inputs),
+        torch.stack(groups),
+        Nouns(_owners(nouns), torch.cat(nouns), torch.cat(counts).float()),
+        Sentences(torch.cat(sentences), _owners(sentences)),
+    )
 
 
 def coverage(groups: Tensor, most: int, grid: tuple[int, int]) -> Tensor:
@@ -233,10 +236,6 @@ def contents(reader: PairReader) -> str:
 def _owners(parts: list[Tensor]) -> Tensor:
     counts = torch.tensor([len(part) for part in parts])
     return torch.repeat_interleave(torch.arange(len(parts)), counts)
-
-
-def _joined(samples: list[Sample], *fields: str) -> list[Tensor]:
-    return [torch.cat([getattr(sample, field) for sample in samples]) for field in fields]
 
 
 def _embedded(reader: PairReader, embed: Embed) -> npt.NDArray[np.float16]:

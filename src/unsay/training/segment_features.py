@@ -1,4 +1,4 @@
-"""What frozen networks see in every training photo, computed once and kept: its groups and, for the starter, its patches.
+"""What frozen networks see in every training photo, computed once and kept: its groups, and the starter's patches.
 
 The work is kept in chunks of photos, each written whole, so that a stopped preparation goes on where it was and several
 processes can share it.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,7 @@ class Views:
             one = getattr(seen, kind, np.zeros((1, 1), np.int8) if kind == "groups" else None)
             if one is not None:
                 rows = [np.full_like(one, blank) if view is None else getattr(view, kind) for view in views]
-                write_atomically(self._path(kind, chunk, mirrored), lambda f, rows=rows: np.save(f, np.stack(rows)))
+                write_atomically(self._path(kind, chunk, mirrored), partial(_save, np.stack(rows)))
 
     def _open(self, kind: str, chunk: int, mirrored: bool) -> Any:
         path = self._path(kind, chunk, mirrored)
@@ -94,6 +94,10 @@ class Views:
 
     def _path(self, kind: str, chunk: int, mirrored: bool) -> Path:
         return self.folder / f"{kind}-{'mirrored' if mirrored else 'as-is'}-{chunk:05d}.npy"
+
+
+def _save(array: npt.NDArray[Any], stream: BinaryIO) -> None:
+    np.save(stream, array)
 
 
 @lru_cache(maxsize=512)
