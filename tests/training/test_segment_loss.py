@@ -169,15 +169,16 @@ CUT = (0, 2, 5)
 
 
 def loss_and_gradient(c: Case) -> tuple[Tensor, Tensor]:
-    """Sum of all losses, and its gradient to a map that all regions and photos go through (what an encoder has)."""
+    """Sum of all losses, and its gradient to T and to a map that all regions and photos go through, like an encoder."""
     mixing = torch.eye(6, dtype=torch.float64).requires_grad_()
+    temperature = torch.tensor(T, dtype=torch.float64, requires_grad=True)
     regions, whole = F.normalize(c.regions @ mixing, dim=-1), F.normalize(c.whole @ mixing, dim=-1)
-    total = image_sentence_loss(whole, c.sentences, T)
+    total = image_sentence_loss(whole, c.sentences, temperature)
     for maximum in ("hard", "soft"):
-        total = total + noun_loss(regions, c.present, c.nouns, c.table, LossConfig("two-way", maximum, TAU), T)
-    total.backward()
-    assert mixing.grad is not None
-    return total.detach(), mixing.grad
+        config = LossConfig("two-way", maximum, TAU)
+        total = total + noun_loss(regions, c.present, c.nouns, c.table, config, temperature)
+    gradients = torch.autograd.grad(total, [mixing, temperature])
+    return total.detach(), torch.cat([g.flatten() for g in gradients])
 
 
 def share(c: Case, rank: int) -> Case:
@@ -203,6 +204,7 @@ def run_process(rank: int, folder: Path) -> None:
 
 def test_two_processes_compute_what_one_does_with_the_joint_batch(tmp_path: Path) -> None:
     loss, gradient = loss_and_gradient(case())
+    assert torch.isfinite(gradient).all()
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     ranks = [subprocess.Popen([sys.executable, __file__, str(r), str(tmp_path)], env=environment) for r in range(2)]
     assert [process.wait(60) for process in ranks] == [0, 0]

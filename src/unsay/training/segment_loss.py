@@ -118,7 +118,8 @@ def region_to_noun_loss(
     counted = present & own.any(-1)
     own, cosine = own[counted], torch.einsum("bke,ue->bku", regions, table[used])[counted]
     best = _maximum(cosine.masked_fill(~own, -torch.inf), own, config.maximum, config.tau)
-    logits = torch.cat([best[:, None], cosine.masked_fill(own, -torch.inf)], dim=1) / temperature
+    others = (cosine / temperature).masked_fill(own, -torch.inf)  # after the division: -inf / T has no gradient to T
+    logits = torch.cat([(best / temperature)[:, None], others], dim=1)
     losses = torch.logsumexp(logits, dim=1) - logits[:, 0]
     return mean_over_ranks(losses, torch.ones_like(losses))
 
