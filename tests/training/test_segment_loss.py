@@ -205,7 +205,12 @@ def run_process(rank: int, folder: Path) -> None:
 def test_two_processes_compute_what_one_does_with_the_joint_batch(tmp_path: Path) -> None:
     loss, gradient = loss_and_gradient(case())
     assert torch.isfinite(gradient).all()
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "error::FutureWarning",
+    }
     ranks = [subprocess.Popen([sys.executable, __file__, str(r), str(tmp_path)], env=environment) for r in range(2)]
     assert [process.wait(60) for process in ranks] == [0, 0]
     for rank in range(2):

@@ -285,12 +285,12 @@ def start(config: SegmentConfig, sizes: StarterConfig = TINY, **environment: str
     """The run in a process of its own."""
     code = f"""
         import importlib.util, sys
-        from pathlib import Path
+        from unsay.training.config import config_from
         spec = importlib.util.spec_from_file_location("doubles", {__file__!r})
         sys.modules["doubles"] = tests = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(tests)
         values = {dataclasses.asdict(config)!r}
-        config = tests.config_from(values, tests.SegmentConfig, "test")
+        config = config_from(values, tests.SegmentConfig, "test")
         tests.train_segment(config, networks=tests.doubles(tests.StarterConfig(**{dataclasses.asdict(sizes)!r})))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
@@ -299,9 +299,9 @@ def start(config: SegmentConfig, sizes: StarterConfig = TINY, **environment: str
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_a_checkpoint_that_goes_on(data: Path, tmp_path: Path) -> None:
-    """kill -9 at whatever step it is, with a checkpoint after every step, several times."""
-    whole = train(tiny(data, tmp_path / "whole", epochs=400))
-    config = tiny(data, tmp_path / "killed", epochs=400, save_minutes=0.0)
+    """kill -9 at whatever step it is, with a checkpoint after every step."""
+    whole = train(tiny(data, tmp_path / "whole", epochs=60))
+    config = tiny(data, tmp_path / "killed", epochs=60, save_minutes=0.0)
     process = start(config)
     last = tmp_path / "killed" / "last.ckpt"
     while not last.is_file():
@@ -311,7 +311,7 @@ def test_a_killed_run_leaves_a_checkpoint_that_goes_on(data: Path, tmp_path: Pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     step = torch.load(last, weights_only=True)["global_step"]
-    assert 0 < step < 1200
+    assert 0 < step < 180
     assert equal_runs(train(config, resume=True), whole)
 
 
@@ -324,9 +324,13 @@ def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
     config = tiny(data, tmp_path / "two", batch=4, machine=machine)
     ranks = [start(config, still, **torchrun(rank, port)) for rank in range(2)]
     assert [process.wait(120) for process in ranks] == [0, 0]
-    ours, theirs = (torch.load(path, weights_only=True) for path in (tmp_path / "two" / "last.ckpt", one))
-    for name, value in theirs["encoder"].items():
-        assert torch.allclose(ours["encoder"][name], value, atol=1e-5), name
+    patches, groups = torch.rand(4, 16, 12), torch.ones(4, 1, 16)  # weights without effect, such as keys' biases, drift
+    ours, theirs = (
+        read_checkpoint(path, doubles(still))[1](patches, groups) for path in (tmp_path / "two" / "last.ckpt", one)
+    )
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    untrained = Segmenter(config, doubles(still)).encoder.eval()(patches, groups)
+    assert not torch.allclose(untrained, theirs, atol=1e-2)
 
 
 def free_port() -> int:

@@ -55,7 +55,7 @@ class Checkpoints(Callback):
     def save(self, trainer: pl.Trainer) -> None:
         """Write the checkpoint; every process has to call this."""
         scratch = self.path.with_suffix(".part")
-        trainer.save_checkpoint(scratch)
+        trainer.save_checkpoint(scratch, weights_only=False)  # the optimiser and the rest too
         if trainer.is_global_zero:
             os.replace(scratch, self.path)
         self.saved = time.monotonic()

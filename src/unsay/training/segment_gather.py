@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 
@@ -23,7 +24,7 @@ def gather(rows: Tensor) -> Tensor:
         return rows
     sizes = row_counts(rows)
     padded = F.pad(rows, [0, 0] * (rows.ndim - 1) + [0, max(sizes) - len(rows)])
-    parts = all_gather(padded) if rows.requires_grad else _plain_gather(padded)
+    parts = _Gather.apply(padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
@@ -31,7 +32,7 @@ def row_counts(rows: Tensor) -> list[int]:
     """How many rows each rank has."""
     if world()[1] == 1:
         return [len(rows)]
-    return [int(n) for n in torch.cat(_plain_gather(torch.tensor([len(rows)], device=rows.device)))]
+    return [int(n) for n in _Gather.apply(torch.tensor([len(rows)], device=rows.device))]
 
 
 def mean_over_ranks(losses: Tensor, weights: Tensor) -> Tensor:
@@ -47,7 +48,17 @@ def mean_over_ranks(losses: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights).sum() * ranks / total.clamp(min=torch.finfo(total.dtype).tiny)
 
 
-def _plain_gather(rows: Tensor) -> list[Tensor]:
-    parts = [torch.empty_like(rows) for _ in range(world()[1])]
-    dist.all_gather(parts, rows.contiguous())
-    return parts
+class _Gather(torch.autograd.Function):
+    """Rows [n, ...], as many on every rank, -> [ranks, n, ...]; torch's own differentiable form is deprecated."""
+
+    @staticmethod
+    def forward(_: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world()[1])]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        own = torch.empty_like(gradient[0])
+        dist.reduce_scatter(own, list(gradient.contiguous()))
+        return own

@@ -194,9 +194,10 @@ def normalised(photo: Pixels, side: int, mean: Sequence[float], deviation: Seque
 
 def _dino_look(weights: Any, config: SegmentConfig) -> Look:
     folder = Path(config.dino)
-    features = import_module("unsay.models.vit").GroupFeatures(weights.load_self_supervised(folder))
-    prepared = weights.read_pixels(folder)
-    return group_look(features, lambda p: normalised(p, config.side, prepared.mean, prepared.deviation), config.groups)
+    vit, prepared = weights.load_self_supervised(folder), weights.read_pixels(folder)
+    side = config.side - config.side % vit.config.patch
+    features = import_module("unsay.models.vit").GroupFeatures(vit)
+    return group_look(features, lambda p: normalised(p, side, prepared.mean, prepared.deviation), config.groups)
 
 
 def _clip_embed(weights: Any, folder: Path) -> Embed:
