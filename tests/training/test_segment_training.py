@@ -28,11 +28,11 @@ from unsay.training.config import load_config
 from unsay.training.nouns import NounConfig
 from unsay.training.pairs_readers import DataConfig
 from unsay.training.segment import Segmenter, read_checkpoint, train_segment
-from unsay.training.segment_config import MachineConfig, SegmentConfig, check_config
+from unsay.training.segment_config import MachineConfig, SegmentConfig
 from unsay.training.segment_data import SegmentData, coverage
 from unsay.training.segment_features import View
 from unsay.training.segment_loss import LossConfig
-from unsay.training.segment_networks import Networks, build_networks, group_look, normalised
+from unsay.training.segment_networks import Networks, group_look, normalised
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns about its own dependencies
 KINDS = ("dog", "car", "tree", "boat")
@@ -257,25 +257,6 @@ def test_the_other_objectives_learn_too(data: Path, tmp_path: Path, objective: s
     assert torch.isfinite(first["state_dict"]["scales"]).all()
     more = train(tiny(data, tmp_path / "more", epochs=1, loss=LossConfig(objective), groups=3))
     assert same(first["encoder"], more["encoder"]) == (objective == "image")
-
-
-@pytest.mark.parametrize("name", ["starter", "paper"])
-def test_ready_configurations_are_valid(name: str) -> None:
-    config = load_config(CONFIGS / f"segment-{name}.yaml", SegmentConfig)
-    check_config(config)
-    assert config.network == name
-    if name == "starter":
-        networks = build_networks(config)
-        assert (networks.grid, networks.pixels) == ((10, 10), None)
-    else:
-        with pytest.raises(BadInput, match="`clip` and `dino`"):
-            build_networks(dataclasses.replace(config, clip=""))
-
-
-@pytest.mark.parametrize(("side", "message"), [(300, "multiple of 32"), (0, "multiple of 32")])
-def test_a_side_that_the_trunk_cannot_take_is_refused(side: int, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        build_networks(SegmentConfig(side=side))
 
 
 # --- killed, and several processes ------------------------------------------------------------------------------------

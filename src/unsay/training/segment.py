@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import math
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.warnings import PossibleUserWarning
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
@@ -152,7 +154,10 @@ def train_segment(
     pl.seed_everything(config.seed, verbose=False)
     model, data = Segmenter(config, networks), SegmentData(config, networks)
     trainer = _trainer(config, last, max_minutes)
-    trainer.fit(model, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+    with warnings.catch_warnings():
+        # its guesses: that no worker is too few, and that a run resumed within an epoch begins with a wrong batch
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        trainer.fit(model, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
     return last
 
 

@@ -6,7 +6,6 @@ Legend: B photos of a batch, S sentences, N noun-photo pairs, M nouns, E text ch
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -200,8 +199,6 @@ class SegmentData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches from the trainer's step on: a resumed run goes on with the very next one."""
-        # Lightning cannot know that the first batch is the right one
-        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
         trainer: Any = self.trainer
         steps = Steps(len(self.pairs), self.config, trainer.global_step, trainer.global_rank, trainer.world_size)
         workers = self.config.machine.workers
