@@ -46,7 +46,8 @@ def segment(config: Config, resume: Resume = False, minutes: Minutes = None) -> 
     _log_to_stderr()
     with learning_half():
         from unsay.training.config import load_config
-        from unsay.training.segment import SegmentConfig, train_segment
+        from unsay.training.segment import train_segment
+        from unsay.training.segment_config import SegmentConfig
 
         print(train_segment(load_config(config, SegmentConfig), max_minutes=minutes, resume=resume))
 

@@ -1,6 +1,7 @@
-"""Trains the region head from photos and sentences alone: frozen trunk, frozen text encoder, one-way loss.
+"""Trains the region encoder from photos and sentences alone, by PyTorch Lightning: `unsay train segment --config FILE`.
 
-`unsay train segment --config src/unsay/training/configs/segment-starter.yaml`
+A step (B photos, K groups, N nouns): R = encoder(photos, coverage of the groups) [B, K, E]; s(n, j) of every noun
+against every photo of all processes; the one-way loss. See docs/training-segmentation.md.
 """
 
 from __future__ import annotations
@@ -8,163 +9,216 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import os
-import time
-from dataclasses import dataclass, field
+import sys
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from lightning_fabric.utilities.warnings import PossibleUserWarning
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor, nn
 
 from unsay.errors import BadInput
-from unsay.models.region_head import HeadConfig, RegionHead
-from unsay.training.config import load_config
-from unsay.training.segment_data import Pairs, load_pairs
-from unsay.training.segment_loss import noun_scores, one_way_loss
+from unsay.training.config import config_from
+from unsay.training.segment_callbacks import Checkpoints, Minutes
+from unsay.training.segment_config import SegmentConfig, check_config
+from unsay.training.segment_data import Batch, SegmentData, coverage
+from unsay.training.segment_loss import image_sentence_loss, noun_loss
+from unsay.training.segment_networks import Networks, build_networks
 
 log = logging.getLogger(__name__)
-CHECKPOINT = "head.pt"
+CHECKPOINT = "last.ckpt"
+SHARPEST = 100.0
+"""1/T never grows beyond this (as in CLIP: Radford et al. 2021, section 2.5)."""
+MAY_CHANGE = ("machine", "out", "cache", "save_minutes")
+"""Settings with which a run may be resumed though they have changed: they do not enter the result."""
 
 
-@dataclass(frozen=True)
-class SegmentConfig:
-    """What the region head is trained on and how; see `configs/segment-starter.yaml`."""
+class Segmenter(pl.LightningModule):
+    """The region encoder with its loss, its optimiser, the temperatures it learns, and its running average."""
 
-    data: str = "../shared/data/flickr8k"
-    trunk_weights: str = ""
-    """EfficientNet-Lite0's state dictionary; empty: the installed package's."""
-    text_weights: str = ""
-    """Folder of the sentence encoder; empty: the installed package's."""
-    out: str = "runs/segment-starter"
-    side: int = 320
-    groups: int = 14
-    template: str = "a photo of a {}."
-    least_photos: int = 4
-    """Nouns of fewer photos are not trained on."""
-    head: HeadConfig = field(default_factory=HeadConfig)
-    maximum: str = "soft"
-    tau: float = 0.05
-    temperature: float = 0.03
-    epochs: int = 12
-    batch: int = 256
-    rate: float = 1e-3
-    decay: float = 0.05
-    seed: int = 0
-    threads: int = 2
+    nouns: Tensor
+
+    def __init__(self, config: SegmentConfig, networks: Networks) -> None:
+        super().__init__()
+        self.config, self.grid = config, networks.grid
+        self.encoder = networks.encoder()
+        self.scales = nn.Parameter(torch.full((2,), -math.log(config.loss.temperature)))
+        """log(1/T) of the noun loss and of the image-sentence loss."""
+        self.average: nn.Module | None = None
+        if config.ema:
+            self.average = networks.encoder().requires_grad_(False).eval()
+            self.average.load_state_dict(self.encoder.state_dict())
+
+    def setup(self, stage: str) -> None:
+        """Take the nouns' embeddings t_n [M, E] from the data."""
+        self.register_buffer("nouns", self.trainer.datamodule.nouns, persistent=False)  # type: ignore[attr-defined]
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The loss of one batch. What is drawn at random depends on seed, step and rank alone: a run can be resumed."""
+        seed = np.random.SeedSequence((self.config.seed, self.global_step, self.global_rank))
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+        losses = self.losses(batch)
+        loss = torch.stack(list(losses.values())).sum()
+        self.log_dict({f"loss_{name}": value.detach() for name, value in losses.items()})
+        self.log("loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, weighted, by name."""
+        settings = self.config.loss
+        shares = coverage(batch.groups, self.config.groups, self.grid)
+        everything = torch.ones_like(shares[:, :1])
+        asked = everything if settings.objective == "image" else shares
+        if settings.sentence:
+            asked = torch.cat([asked, everything], dim=1)
+        regions = self.encoder(batch.inputs.to(shares.dtype), asked)
+        with torch.autocast(regions.device.type, enabled=False):
+            regions, temperatures = regions.float(), 1 / self.scales.exp().clamp(max=SHARPEST)
+            used = slice(0, -1 if settings.sentence else None)
+            present = asked[:, used].sum(-1) > 0
+            losses = {"noun": noun_loss(regions[:, used], present, batch.nouns, self.nouns, settings, temperatures[0])}
+            if settings.sentence:
+                term = image_sentence_loss(regions[:, -1], batch.sentences, temperatures[1])
+                losses["sentence"] = settings.sentence * term
+        return losses
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, then the running average moves."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            keep = min(self.config.ema, (1 + self.global_step) / (10 + self.global_step))
+            with torch.no_grad():
+                for mine, new in zip(self.average.parameters(), self.encoder.parameters(), strict=True):
+                    mine.lerp_(new, 1 - keep)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW (vectors and scales do not decay) with a warm-up and a cosine."""
+        learned = [p for p in self.encoder.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.config.decay},
+            {"params": [*(p for p in learned if p.ndim <= 1), self.scales], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add, as plain data, all that an export needs: the configuration and the encoder (its average, if kept)."""
+        kept = self.encoder if self.average is None else self.average
+        checkpoint["kind"], checkpoint["config"] = "segment", dataclasses.asdict(self.config)
+        checkpoint["encoder"] = kept.state_dict()
+        checkpoint["steps"], checkpoint["ranks"] = self._steps(), self.trainer.world_size
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with another number of processes: the batches would be others."""
+        before, ranks = checkpoint["ranks"], self.trainer.world_size
+        if before != ranks:
+            raise BadInput(f"the run was begun by {before} processes, not {ranks}: resume it with as many")
+
+    def _steps(self) -> int:
+        each: int = self.trainer.datamodule.steps  # type: ignore[attr-defined]
+        return each * self.config.epochs
+
+    def _rate(self, step: int) -> float:
+        """Factor of the learning rate: linear to 1 over the warm-up, then a cosine to 0."""
+        warmup, total = self.config.warmup, self._steps()
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup)))
 
 
 def train_segment(
-    config: SegmentConfig | str | os.PathLike[str], resume: bool = False, max_minutes: float | None = None
+    config: SegmentConfig,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    networks: Networks | None = None,
 ) -> Path:
-    """Train the region head as `config`, or the YAML file of that name, says; gives the path of its checkpoint.
+    """Train the region encoder as `config` says; gives the path of its checkpoint, `<out>/last.ckpt`.
 
-    Features, groups and nouns are computed once and kept under `out`. `resume` goes on after the last finished epoch;
-    no epoch is begun after `max_minutes`. Raises `BadInput` for a configuration or data that cannot be used.
+    What frozen networks compute is kept in the configuration's cache. `resume`: go on from the checkpoint, bit for bit
+    as if the run had never stopped. `max_minutes`: end this call then. `networks`: instead of those that `config`
+    names. Raises `BadInput` for a configuration or data that cannot be used.
     """
-    if not isinstance(config, SegmentConfig):
-        config = load_config(config, SegmentConfig)
-    if config.epochs < 1 or config.batch < 2:
-        raise BadInput(f"epochs is {config.epochs} and batch {config.batch}; at least 1 and 2 are needed")
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    pairs = load_pairs(config, "train")
-    out = Path(config.out)
-    run = _Run(config, pairs)
-    checkpoint = out / CHECKPOINT
-    if resume and checkpoint.is_file():
-        run.restore(checkpoint)
-    end = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
-    while run.epoch < config.epochs and time.monotonic() < end:
-        loss = run.train_epoch()
-        log.info("epoch %d of %d: loss %.4f", run.epoch, config.epochs, loss)
-        run.keep(checkpoint)
-    return checkpoint
+    check_config(config)
+    last = Path(config.out) / CHECKPOINT
+    if resume and _finished(last, config):
+        return last
+    networks = networks or build_networks(config)
+    torch.set_num_threads(config.machine.threads)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # it advertises
+    pl.seed_everything(config.seed, verbose=False)
+    model, data = Segmenter(config, networks), SegmentData(config, networks)
+    trainer = _trainer(config, last, max_minutes)
+    with warnings.catch_warnings():
+        # its guesses: that no worker is too few, and that a run resumed within an epoch begins with a wrong batch
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        trainer.fit(model, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+    return last
 
 
-def read_checkpoint(path: Path) -> tuple[SegmentConfig, RegionHead]:
-    """The configuration and the trained head of a checkpoint, in evaluation mode; nothing in the file is executed."""
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    values = dict(stored["config"])
-    values["head"] = HeadConfig(**values["head"])
-    config = SegmentConfig(**values)
-    head = RegionHead(config.head)
-    head.load_state_dict(stored["head"])
-    return config, head.eval()
+def read_checkpoint(path: Path, networks: Networks | None = None) -> tuple[SegmentConfig, nn.Module]:
+    """The configuration and the trained encoder of a checkpoint, in evaluation mode.
+
+    Nothing in the file is executed. Raises `BadInput` for a file that is no such checkpoint.
+    """
+    stored = _read(path)
+    config = config_from(stored["config"], SegmentConfig, str(path))
+    encoder = (networks or build_networks(config)).encoder()
+    encoder.load_state_dict(stored["encoder"])
+    return config, encoder.eval()
 
 
-class _Run:
-    """One training run: what changes from step to step, and how it is kept and restored."""
+def _trainer(config: SegmentConfig, last: Path, max_minutes: float | None) -> pl.Trainer:
+    machine = config.machine
+    return pl.Trainer(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.num_nodes,
+        strategy=machine.strategy,
+        precision=machine.precision,  # type: ignore[arg-type]
+        logger=_logger(config.out),
+        callbacks=[Minutes(max_minutes), Checkpoints(last, config.save_minutes)],
+        gradient_clip_val=config.clip_norm,
+        max_epochs=1,  # to Lightning, the run is one long epoch: see `segment_data.Steps`
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        log_every_n_steps=10,
+        deterministic="warn",
+    )
 
-    def __init__(self, config: SegmentConfig, pairs: Pairs) -> None:
-        self.config, self.pairs = config, pairs
-        self.pooled = None if config.head.layers else pairs.pooled()
-        self.head = RegionHead(config.head)
-        self.scale = torch.nn.Parameter(torch.tensor(-math.log(config.temperature)))
-        groups = [
-            {"params": list(self.head.parameters()), "weight_decay": config.decay},
-            {"params": [self.scale], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.rate)
-        self.steps = len(pairs.names) // config.batch or 1
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.rate, total_steps=self.steps * config.epochs + 1, pct_start=0.1
-        )
-        self.epoch = 0
 
-    def train_epoch(self) -> float:
-        """Every photo once, in an order that depends on the seed and the epoch only. Gives the mean loss."""
-        self.head.train()
-        torch.manual_seed(self.config.seed * 1000 + self.epoch)
-        order = torch.randperm(len(self.pairs.names))
-        total = 0.0
-        size = min(self.config.batch, len(order))
-        for step in range(self.steps):
-            loss = self._loss(order[step * size : (step + 1) * size])
-            self.optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
-            total += float(loss.detach())
-        self.epoch += 1
-        return total / self.steps
+def _logger(out: str) -> Logger:
+    """TensorBoard's files where that is installed, a table of values otherwise."""
+    if find_spec("tensorboard") or find_spec("tensorboardX"):
+        return TensorBoardLogger(out, name="log")
+    return CSVLogger(out, name="log")
 
-    def _loss(self, photos: Tensor) -> Tensor:
-        if self.pooled is None:
-            wide, coverage = self.pairs.batch(photos)
-            regions, used_regions = self.head(wide, coverage), coverage.sum(-1) > 0
-        else:
-            pooled, whole, used_regions = (part[photos] for part in self.pooled)
-            regions = self.head.from_pooled(pooled.float(), whole.float(), None, None)
-        counts = self.pairs.counts[photos]
-        used = counts.sum(0).nonzero()[:, 0]
-        counts = counts[:, used]
-        scores = noun_scores(self.pairs.nouns[used], regions, used_regions, self.config.maximum, self.config.tau)
-        owner, noun = counts.nonzero(as_tuple=True)
-        shares = (counts > 0).T
-        weights = counts[owner, noun].float()
-        return one_way_loss(scores[noun], owner, shares[noun], torch.exp(-self.scale), weights)
 
-    def keep(self, path: Path) -> None:
-        """Write everything that `restore` needs, atomically."""
-        stored: dict[str, Any] = {
-            "config": dataclasses.asdict(self.config),
-            "head": self.head.state_dict(),
-            "scale": self.scale.detach(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "epoch": self.epoch,
-        }
-        scratch = path.with_suffix(".part")
-        torch.save(stored, scratch)
-        os.replace(scratch, path)
-
-    def restore(self, path: Path) -> None:
-        """Go on from what `keep` wrote."""
+def _read(path: Path) -> dict[str, Any]:
+    try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        self.head.load_state_dict(stored["head"])
-        self.scale.data = stored["scale"]
-        self.optimizer.load_state_dict(stored["optimizer"])
-        self.schedule.load_state_dict(stored["schedule"])
-        self.epoch = stored["epoch"]
+    except Exception as error:  # torch raises whatever the file's first bytes provoke
+        raise BadInput(f"{path} is not a checkpoint of `unsay train`: {error}".split("\n")[0]) from error
+    if not isinstance(stored, dict) or stored.get("kind") != "segment":
+        raise BadInput(f"{path} is no checkpoint of `unsay train segment`: give the {CHECKPOINT} of such a run")
+    return stored
+
+
+def _finished(last: Path, config: SegmentConfig) -> bool:
+    """Whether no step is left. Raises `BadInput` for settings that differ from those that the run was begun with."""
+    if not last.is_file():
+        raise BadInput(f"nothing to resume: {last} does not exist; leave --resume out to start")
+    stored = _read(last)
+    before = config_from(stored["config"], SegmentConfig, str(last))
+    for field in dataclasses.fields(SegmentConfig):
+        old, new = getattr(before, field.name), getattr(config, field.name)
+        if field.name not in MAY_CHANGE and old != new:
+            raise BadInput(f"{last} was trained with {field.name} {old!r}, not {new!r}: set it back, or start anew")
+    return bool(stored["global_step"] >= stored["steps"])

@@ -1,204 +1,242 @@
-"""Photos and sentences -> what the region head is trained on: trunk maps, groups, and counts of nouns."""
+"""Photos and sentences -> the batches that the region encoder learns from, in an order that a step's number determines.
+
+Legend: B photos of a batch, S sentences, N noun-photo pairs, M nouns, E text channels; [h, w] the grid of the groups.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unsay.errors import BadInput
-from unsay.models.efficientnet_lite import EfficientNetLite, load_trunk
-from unsay.models.text_encoder import load_text_encoder
-from unsay.segmentation.grouping import Agglomerative, patch_features
-from unsay.segmentation.trunk import Maps
-from unsay.training.nouns import photo_nouns, read_captions
-from unsay.training.segment_export import halve_weights, save, to_onnx
-from unsay.training.segment_features import Features, cache_features
-from unsay.training.text_export import text_folder
-
-if TYPE_CHECKING:
-    from unsay.training.segment import SegmentConfig
+from unsay.training.nouns import Embed, PhotoNouns, noun_embeddings, photo_nouns, read_nouns
+from unsay.training.pairs_readers import PairReader, decode, open_pairs
+from unsay.training.segment_config import SegmentConfig
+from unsay.training.segment_features import Views
+from unsay.training.segment_files import fingerprint, write_atomically
+from unsay.training.segment_loss import Nouns, Sentences
+from unsay.training.segment_networks import Networks
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "val")
-_NO_WIDE = np.empty((1280, 0, 0), np.float32)
+EMBEDDED = 1024
+"""Sentences whose embeddings are computed between two writes."""
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """`wide` [N, P, 1280] fp16 and `groups` [N, 2h, 2w] int8 of the photos `names`; `counts` [N, M] int16: in how many
-    sentences of photo i noun m stands; `words` the M nouns, `nouns` [M, E] their text embeddings.
+class Sample(NamedTuple):
+    """One photo: `inputs` [P, C] fp16 patches or [3, H, W] fp32 pixels, `groups` [h, w] int8, the numbers and counts of
+    its nouns, the embeddings [s, E] of its sentences.
     """
 
-    names: list[str]
-    wide: Tensor
+    inputs: Tensor
     groups: Tensor
-    most: int
-    counts: Tensor
-    words: list[str]
     nouns: Tensor
-
-    def batch(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """wide [B, P, 1280] fp32 and coverage [B, K, P] of the photos at the indices `photos` [B]."""
-        return self.wide[photos].float(), coverage(self.groups[photos], self.most)
-
-    def pooled(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Means of all regions [N, K, 1280] and photos [N, 1280], fp16, and which regions exist [N, K] bool."""
-        regions, photos_mean, exists = [], [], []
-        for photos in torch.arange(len(self.names)).split(128):
-            wide, shares = self.batch(photos)
-            total = shares.sum(-1, keepdim=True)
-            regions.append((shares / total.clamp(min=1e-6) @ wide).half())
-            photos_mean.append(wide.mean(1).half())
-            exists.append(total[..., 0] > 0)
-        return torch.cat(regions), torch.cat(photos_mean), torch.cat(exists)
+    counts: Tensor
+    sentences: Tensor
 
 
-def coverage(groups: Tensor, most: int) -> Tensor:
-    """Groups [B, 2h, 2w] on the fine grid -> the share of each coarse patch in each group [B, most, h * w]."""
-    planes = F.one_hot(groups.long(), most).permute(0, 3, 1, 2).float()
-    return F.avg_pool2d(planes, 2).flatten(2)
+class Batch(NamedTuple):
+    """The same for B photos: `inputs` [B, ...], `groups` [B, h, w]; all nouns and sentences with their photos."""
+
+    inputs: Tensor
+    groups: Tensor
+    nouns: Nouns
+    sentences: Sentences
 
 
-def load_pairs(config: SegmentConfig, split: str, photos: int | None = None) -> Pairs:
-    """Compute, or read from `config.out`, everything of one split. Nouns are those of the training split.
+class Pairs(Dataset[Sample]):
+    """The prepared pairs. An item is asked for by (epoch, photo) and depends on these and on the seed alone."""
 
-    `photos`: only so many, evenly spaced.
+    def __init__(
+        self,
+        config: SegmentConfig,
+        networks: Networks,
+        reader: PairReader,
+        views: Views,
+        nouns: PhotoNouns,
+        sentences: npt.NDArray[np.float16] | None,
+    ) -> None:
+        self.config, self.networks, self.reader, self.views, self.nouns = config, networks, reader, views, nouns
+        self.sentences = sentences
+        self.photos = views.readable()
+        """Numbers of the photos that can be read, in the order of the data."""
+        self.ends = np.cumsum([len(reader.sentences(i)) for i in range(len(reader))]) if sentences is not None else None
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, item: tuple[int, int]) -> Sample:
+        """Photo number `item[1]` of the readable ones, as epoch `item[0]` sees it."""
+        epoch, photo = item[0], int(self.photos[item[1]])
+        draw = np.random.default_rng((self.config.seed, epoch, photo)).random()
+        mirrored = self.config.flip and bool(draw < 0.5)
+        ids, counts = self.nouns.of(photo)
+        inputs, groups = self._look(photo, mirrored)
+        return Sample(inputs, groups, torch.from_numpy(ids), torch.from_numpy(counts), self._sentences(photo))
+
+    def _look(self, photo: int, mirrored: bool) -> tuple[Tensor, Tensor]:
+        view = self.views.view(photo, mirrored and self.views.flipped)
+        if self.networks.pixels is None:
+            return torch.from_numpy(np.array(view.patches)), torch.from_numpy(np.array(view.groups))
+        rgb, groups = decode(self.reader, photo), view.groups
+        if mirrored:
+            rgb, groups = np.ascontiguousarray(rgb[:, ::-1]), groups[:, ::-1]
+        return torch.from_numpy(self.networks.pixels(rgb)), torch.from_numpy(np.array(groups))
+
+    def _sentences(self, photo: int) -> Tensor:
+        if self.sentences is None or self.ends is None:
+            return torch.zeros(0, 0)
+        rows = self.sentences[self.ends[photo - 1] if photo else 0 : self.ends[photo]]
+        return torch.from_numpy(np.asarray(rows, np.float32))
+
+
+class Steps(Sampler[list[tuple[int, int]]]):
+    """The (epoch, photo) items of every step from `first` on, for one of `ranks` processes.
+
+    An epoch takes every photo once, in an order drawn from (seed, epoch), `batch` photos a process and step; what does
+    not fill a step is left for other epochs. Lightning is told the number of all steps, as if the run were one long
+    epoch: it counts those before `first` as done.
     """
-    if split not in SPLITS:
-        raise BadInput(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-    out, data = Path(config.out), Path(config.data)
-    trunk = load_trunk(weights=Path(config.trunk_weights) if config.trunk_weights else None)
-    features = all_features(config, trunk)
-    groups = _groups(config, features)
-    counts = noun_counts(data, out)
-    words = frequent(counts["train"], config.least_photos)
-    index = {name: i for i, name in enumerate(features.names)}
-    names = spaced(list(counts[split]), photos)
-    rows = [index[name] for name in names]
-    return Pairs(
-        names,
-        _wide(features, rows, trunk),
-        torch.from_numpy(groups[rows]),
-        config.groups,
-        _count_table([counts[split][n] for n in names], words),
-        words,
-        embed([config.template.format(w) for w in words], config.text_weights),
+
+    def __init__(self, photos: int, config: SegmentConfig, first: int = 0, rank: int = 0, ranks: int = 1) -> None:
+        if photos < 2 * ranks:
+            raise BadInput(f"{photos} photos for {ranks} processes: give each at least 2")
+        self.photos, self.config, self.first, self.rank, self.ranks = photos, config, first, rank, ranks
+        self.each = steps_an_epoch(photos, config, ranks)
+
+    def __len__(self) -> int:
+        """All steps of the run, those before `first` included."""
+        return self.each * self.config.epochs
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Items step by step."""
+        size = self.config.batch * self.ranks
+        start, offset = divmod(self.first, self.each)
+        for epoch in range(start, self.config.epochs):
+            order = np.random.default_rng((self.config.seed, epoch)).permutation(self.photos)
+            for place in range(offset if epoch == start else 0, self.each):
+                chosen = order[place * size : (place + 1) * size][self.rank :: self.ranks]
+                yield [(epoch, int(photo)) for photo in chosen]
+
+
+def steps_an_epoch(photos: int, config: SegmentConfig, ranks: int) -> int:
+    """How many full steps of all processes there are in an epoch; one at least."""
+    return max(1, photos // (config.batch * ranks))
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Samples of one size -> a batch; the weight of a noun is its number of sentences."""
+    inputs, groups, nouns, counts, sentences = (list(column) for column in zip(*samples, strict=True))
+    return Batch(
+        torch.stack(inputs),
+        torch.stack(groups),
+        Nouns(_owners(nouns), torch.cat(nouns), torch.cat(counts).float()),
+        Sentences(torch.cat(sentences), _owners(sentences)),
     )
 
 
-def spaced(names: list[str], count: int | None) -> list[str]:
-    """`count` of the names, evenly spaced; all of them for None."""
-    if count is None or count >= len(names):
-        return names
-    return [names[i * len(names) // count] for i in range(count)]
+def coverage(groups: Tensor, most: int, grid: tuple[int, int]) -> Tensor:
+    """Groups [B, h, w] -> the share of each of the grid's P patches in each group, [B, `most`, P] fp32."""
+    planes = F.one_hot(groups.long(), most).permute(0, 3, 1, 2).float()
+    return F.adaptive_avg_pool2d(planes, grid).flatten(2)
 
 
-def all_features(config: SegmentConfig, trunk: EfficientNetLite) -> Features:
-    """The trunk's maps of all photos of the data folder, computed on the first call."""
-    folder = Path(config.data) / "images"
-    photos = sorted(folder.glob("*.jpg"))
-    if not photos:
-        raise BadInput(f"{folder} has no photos (*.jpg): set `data` to a folder with images/ and captions-train.tsv")
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    export_trunk(trunk, out / "trunk.onnx")
-    return cache_features(photos, _session(out / "trunk.onnx", config.threads), out / "features", config.side)
+class SegmentData(pl.LightningDataModule):
+    """Prepares the pairs (once, whatever the number of processes) and gives their batches.
+
+    `pairs`, `words` [M] and `nouns` [M, E] are there after `setup`.
+    """
+
+    def __init__(self, config: SegmentConfig, networks: Networks) -> None:
+        super().__init__()
+        self.config, self.networks = config, networks
+        self.cache = Path(config.cache or config.out)
+        self.prepare_data_per_node = False  # `cache` is a folder that all nodes share
+
+    def prepare_data(self) -> None:
+        """In one process: the index of the data, its nouns, and the embeddings of nouns and sentences."""
+        reader = open_pairs(self.config.data, self.cache)
+        nouns, table, sentences = self._kept(reader)
+        if not nouns.is_file():
+            log.info("finding the nouns of %d photos' sentences", len(reader))
+            photo_nouns((reader.sentences(i) for i in range(len(reader))), self.config.nouns).save(nouns)
+        if not table.is_file():
+            words = read_nouns(nouns).words
+            if not words:
+                raise BadInput(f"no noun stands with {self.config.nouns.least_photos} photos: lower nouns.least_photos")
+            vectors = noun_embeddings(words, self.config.nouns.templates, self.networks.embed()).numpy()
+            write_atomically(table, lambda stream: np.save(stream, vectors))
+        if self.config.loss.sentence and not sentences.is_file():
+            log.info("embedding the sentences of %d photos", len(reader))
+            rows = _embedded(reader, self.networks.embed())
+            write_atomically(sentences, lambda stream: np.save(stream, rows))
+
+    def setup(self, stage: str = "fit") -> None:
+        """In every process: its share of looking at photos; then open what was prepared."""
+        reader = open_pairs(self.config.data, self.cache)
+        views = self._views(reader)
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        share = views.missing(rank, ranks)
+        if share:
+            views.prepare(reader, self.networks.look(), share)
+        if self.trainer:
+            self.trainer.strategy.barrier("views")
+        nouns, table, sentences = self._kept(reader)
+        rows = np.load(sentences, mmap_mode="r") if self.config.loss.sentence else None
+        found = read_nouns(nouns)
+        self.pairs = Pairs(self.config, self.networks, reader, views, found, rows)
+        self.words, self.nouns = found.words, torch.from_numpy(np.load(table))
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Batches from the trainer's step on: a resumed run goes on with the very next one."""
+        trainer: Any = self.trainer
+        steps = Steps(len(self.pairs), self.config, trainer.global_step, trainer.global_rank, trainer.world_size)
+        workers = self.config.machine.workers
+        return DataLoader(self.pairs, batch_sampler=steps, collate_fn=collate, num_workers=workers)
+
+    @property
+    def steps(self) -> int:
+        """How many steps make an epoch."""
+        return steps_an_epoch(len(self.pairs), self.config, self.trainer.world_size if self.trainer else 1)
+
+    def _views(self, reader: PairReader) -> Views:
+        """Kept under a name that stands for the photos and the networks that looked at them."""
+        photos = fingerprint([reader.name(i) for i in range(len(reader))])
+        folder = self.cache / f"views-{fingerprint(self.config.data.path, photos, self.networks.identity)}"
+        return Views(folder, len(reader), self.config.flip and self.networks.pixels is None)
+
+    def _kept(self, reader: PairReader) -> tuple[Path, Path, Path]:
+        """Files of the photos' nouns, the nouns' embeddings and the sentences' embeddings."""
+        settings = asdict(self.config.nouns)
+        data = contents(reader)
+        nouns = fingerprint(data, settings["phrases"], settings["least_photos"])
+        table = fingerprint(nouns, settings["templates"], self.networks.identity)
+        names = f"nouns-{nouns}.npz", f"noun-vectors-{table}.npy", f"sentences-{data}-{self.networks.identity}.npy"
+        return self.cache / names[0], self.cache / names[1], self.cache / names[2]
 
 
-def export_trunk(trunk: EfficientNetLite, path: Path) -> None:
-    """The trunk as ONNX with fp16 storage: pixels [1, 3, H, W] -> fine, last, wide."""
-    dynamic = {
-        "pixels": {2: "height", 3: "width"},
-        "fine": {2: "fine_height", 3: "fine_width"},
-        "last": {2: "last_height", 3: "last_width"},
-        "wide": {2: "last_height", 3: "last_width"},
-    }
-    model = to_onnx(trunk, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last", "wide"], dynamic)
-    save(halve_weights(model), path)
+def contents(reader: PairReader) -> str:
+    """What stands for all names and sentences of a set in the names of kept files."""
+    return fingerprint([[reader.name(i), list(reader.sentences(i))] for i in range(len(reader))])
 
 
-def noun_counts(data: Path, out: Path) -> dict[str, dict[str, dict[str, int]]]:
-    """Split -> photo -> noun -> number of sentences; kept in `out/nouns.json`."""
-    kept = out / "nouns.json"
-    if kept.is_file():
-        stored: dict[str, dict[str, dict[str, int]]] = json.loads(kept.read_text())
-        return stored
-    counts = {split: photo_nouns(read_captions(data / f"captions-{split}.tsv")) for split in SPLITS}
-    kept.write_text(json.dumps(counts))
-    return counts
+def _owners(parts: list[Tensor]) -> Tensor:
+    counts = torch.tensor([len(part) for part in parts])
+    return torch.repeat_interleave(torch.arange(len(parts)), counts)
 
 
-def frequent(counts: dict[str, dict[str, int]], least: int) -> list[str]:
-    """Nouns of at least `least` photos, the most frequent first."""
-    total: dict[str, int] = {}
-    for nouns in counts.values():
-        for noun in nouns:
-            total[noun] = total.get(noun, 0) + 1
-    return [n for n, c in sorted(total.items(), key=lambda e: (-e[1], e[0])) if c >= least]
-
-
-@torch.no_grad()
-def embed(sentences: list[str], weights: str) -> Tensor:
-    """Sentences -> [N, E] fp32 unit length, by the unpruned fp32 text encoder."""
-    from tokenizers import Tokenizer
-
-    folder = text_folder(weights)
-    encoder = load_text_encoder(folder / "model.safetensors")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_padding()
-    rows = []
-    for start in range(0, len(sentences), 128):
-        encoded = tokenizer.encode_batch(sentences[start : start + 128])
-        ids, mask = (torch.tensor([getattr(e, key) for e in encoded]) for key in ("ids", "attention_mask"))
-        rows.append(encoder(ids, mask))
-    return torch.cat(rows)
-
-
-def _groups(config: SegmentConfig, features: Features) -> np.ndarray:
-    kept = Path(config.out) / f"groups-{config.groups}.npy"
-    if kept.is_file():
-        return np.asarray(np.load(kept))
-    grouper = Agglomerative(config.groups)
-    groups = np.zeros((len(features.names), *features.fine.shape[2:]), np.int8)
-    for i in range(len(groups)):
-        maps = Maps(np.asarray(features.fine[i], np.float32), np.asarray(features.last[i], np.float32), _NO_WIDE)
-        groups[i] = grouper(patch_features(maps))
-    np.save(kept, groups)
-    return groups
-
-
-@torch.no_grad()
-def _wide(features: Features, rows: list[int], trunk: EfficientNetLite) -> Tensor:
-    patches = features.last.shape[2] * features.last.shape[3]
-    wide = torch.empty(len(rows), patches, 1280, dtype=torch.float16)
-    for start in range(0, len(rows), 64):
-        chosen = rows[start : start + 64]
-        last = torch.from_numpy(np.stack([np.asarray(features.last[i], np.float32) for i in chosen]))
-        wide[start : start + 64] = trunk.widen(last).flatten(2).transpose(1, 2).half()
-    return wide
-
-
-def _count_table(counts: list[dict[str, int]], words: list[str]) -> Tensor:
-    column = {w: i for i, w in enumerate(words)}
-    table = torch.zeros(len(counts), len(words), dtype=torch.int16)
-    for row, nouns in enumerate(counts):
-        for noun, count in nouns.items():
-            if noun in column:
-                table[row, column[noun]] = count
-    return table
-
-
-def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def _embedded(reader: PairReader, embed: Embed) -> npt.NDArray[np.float16]:
+    """The embeddings of all sentences, photo by photo, [S, E] fp16."""
+    sentences = [s for i in range(len(reader)) for s in reader.sentences(i)]
+    parts = [sentences[start : start + EMBEDDED] for start in range(0, len(sentences), EMBEDDED)]
+    return np.concatenate([embed(part).numpy().astype(np.float16) for part in parts])

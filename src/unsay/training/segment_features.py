@@ -1,71 +1,114 @@
-"""The frozen trunk's maps of every training photo, computed once and kept as memory-mapped fp16 arrays."""
+"""What frozen networks see in every training photo, computed once and kept: its groups, and the starter's patches.
+
+The work is kept in chunks of photos, each written whole, so that a stopped preparation goes on where it was and several
+processes can share it.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from unsay.errors import BadInput
-from unsay.segmentation.trunk import prepare, working_size
+from unsay.results import Pixels
+from unsay.training.pairs_readers import PairReader, decode
+from unsay.training.segment_files import write_atomically
 
-FINE, LAST = "fine.npy", "last.npy"
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """`names[i]` is the photo of `fine[i]` [112, 2h, 2w] and `last[i]` [320, h, w], both fp16, on disk."""
-
-    names: list[str]
-    fine: Any
-    last: Any
+log = logging.getLogger(__name__)
+CHUNK = 256
+"""Photos in one file."""
 
 
-def read_features(folder: Path) -> Features:
-    """Open what `cache_features` wrote. Raises `BadInput` where it is incomplete."""
-    done = folder / "done.json"
-    if not done.is_file():
-        raise BadInput(f"{folder} holds no complete features: run the training again to compute them")
-    names = json.loads(done.read_text())["names"]
-    return Features(names, np.load(folder / FINE, mmap_mode="r"), np.load(folder / LAST, mmap_mode="r"))
+class View(NamedTuple):
+    """One look at one photo.
+
+    groups [h, w] int8: the region of each cell of a grid, from 0; patches [P, C] fp16: what the region encoder reads,
+    or None where it reads pixels.
+    """
+
+    groups: npt.NDArray[np.int8]
+    patches: npt.NDArray[np.float16] | None
 
 
-def cache_features(photos: list[Path], session: Any, folder: Path, side: int) -> Features:
-    """Run the trunk over square-ish `photos` of one size at long side `side`; skip the work if it is already there."""
-    names = [p.name for p in photos]
-    done = folder / "done.json"
-    wanted = {"names": names, "side": side}
-    if done.is_file() and json.loads(done.read_text()) == wanted:
-        return read_features(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    done.unlink(missing_ok=True)
-    _compute(photos, session, folder, side)
-    done.write_text(json.dumps(wanted))
-    return read_features(folder)
+Look = Callable[[Pixels], View]
+"""A photo [H, W, 3] uint8 RGB -> its view; the same shapes for every photo."""
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """A training photo [H, W, 3] uint8 RGB. Raises `BadInput` for a file that is no photo."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise BadInput(f"{path} is not a photo that can be read")
-    return np.ascontiguousarray(bgr[..., ::-1])
+@dataclass(frozen=True)
+class Views:
+    """The kept views of `photos` photos in `folder`; `flipped`: the mirror image has a view of its own."""
+
+    folder: Path
+    photos: int
+    flipped: bool = False
+
+    def view(self, photo: int, mirrored: bool = False) -> View:
+        """The view of one photo; of its mirror image if `mirrored`."""
+        chunk, row = divmod(photo, CHUNK)
+        parts = [self._open(kind, chunk, mirrored) for kind in ("groups", "patches")]
+        return View(parts[0][row], None if parts[1] is None else parts[1][row])
+
+    def readable(self) -> npt.NDArray[np.int64]:
+        """Numbers of the photos that could be read. The others are counted in the log; `BadInput` if none is left."""
+        chunks = range(-(-self.photos // CHUNK))
+        whole = np.concatenate([self._open("groups", chunk, False)[:, 0, 0] >= 0 for chunk in chunks])
+        if not whole.any():
+            raise BadInput(f"none of the {self.photos} training photos can be read: see the warnings above")
+        if not whole.all():
+            log.warning("%d of %d photos cannot be read and are left out", np.sum(~whole), self.photos)
+        return np.flatnonzero(whole)
+
+    def missing(self, rank: int = 0, ranks: int = 1) -> list[tuple[int, bool]]:
+        """Chunks of this process's share that are not there yet, with whether they are of the mirror images."""
+        chunks = range(-(-self.photos // CHUNK))
+        wanted = [(chunk, mirrored) for mirrored in ((False, True) if self.flipped else (False,)) for chunk in chunks]
+        return [(c, m) for c, m in wanted[rank::ranks] if not self._path("groups", c, m).is_file()]
+
+    def prepare(self, reader: PairReader, look: Look, chunks: Iterable[tuple[int, bool]]) -> None:
+        """Look at the photos of the `chunks` and keep the views."""
+        for chunk, mirrored in chunks:
+            numbers = range(chunk * CHUNK, min(self.photos, (chunk + 1) * CHUNK))
+            log.info("looking at photos %d to %d of %d", numbers[0] + 1, numbers[-1] + 1, self.photos)
+            views = [_look(reader, number, look, mirrored) for number in numbers]
+            self._write(chunk, mirrored, views)
+
+    def _write(self, chunk: int, mirrored: bool, views: list[View | None]) -> None:
+        seen = next((view for view in views if view is not None), None)
+        columns = [("patches", 0), ("groups", -1)]  # groups last: where they are, the chunk is complete
+        for kind, blank in columns:
+            one = getattr(seen, kind, np.zeros((1, 1), np.int8) if kind == "groups" else None)
+            if one is not None:
+                rows = [np.full_like(one, blank) if view is None else getattr(view, kind) for view in views]
+                write_atomically(self._path(kind, chunk, mirrored), partial(_save, np.stack(rows)))
+
+    def _open(self, kind: str, chunk: int, mirrored: bool) -> Any:
+        path = self._path(kind, chunk, mirrored)
+        return _mapped(path) if path.is_file() else None
+
+    def _path(self, kind: str, chunk: int, mirrored: bool) -> Path:
+        return self.folder / f"{kind}-{'mirrored' if mirrored else 'as-is'}-{chunk:05d}.npy"
 
 
-def _compute(photos: list[Path], session: Any, folder: Path, side: int) -> None:
-    first = read_rgb(photos[0])
-    height, width = working_size(first.shape[0], first.shape[1], side)
-    shapes = {FINE: (112, height // 16, width // 16), LAST: (320, height // 32, width // 32)}
-    maps = {
-        name: np.lib.format.open_memmap(folder / name, "w+", np.float16, (len(photos), *shape))
-        for name, shape in shapes.items()
-    }
-    for index, path in enumerate(photos):
-        fine, last = session.run(["fine", "last"], {"pixels": prepare(read_rgb(path), (height, width))})
-        maps[FINE][index], maps[LAST][index] = fine[0], last[0]
-    for array in maps.values():
-        array.flush()
+def _save(array: npt.NDArray[Any], stream: BinaryIO) -> None:
+    np.save(stream, array)
+
+
+@lru_cache(maxsize=512)
+def _mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r")
+
+
+def _look(reader: PairReader, number: int, look: Look, mirrored: bool) -> View | None:
+    try:
+        photo = decode(reader, number)
+    except BadInput as error:
+        log.warning("left out: %s", error)
+        return None
+    return look(np.ascontiguousarray(photo[:, ::-1]) if mirrored else photo)

@@ -1,0 +1,136 @@
+"""Image-sentence pairs behind one interface: a table with a folder, COCO's captions, WebDataset shards."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from unsay.errors import BadInput
+from unsay.results import Pixels
+
+KINDS = ("tsv", "coco", "webdataset")
+Captions = dict[str, list[str]]
+"""Photo name -> its sentences."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pairs are: `kind` is one of `KINDS`, `path` their folder.
+
+    `captions` and `images`, inside `path`: the file of sentences and the folder of photos (tsv and coco).
+    """
+
+    kind: str = "tsv"
+    path: str = "../shared/data/flickr8k"
+    captions: str = "captions-train.tsv"
+    images: str = "images"
+
+
+class PairReader(Protocol):
+    """Photos with their sentences, in an order that depends on the data alone."""
+
+    def __len__(self) -> int:
+        """How many photos."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What the photo is called, for messages and to recognise the set."""
+        ...
+
+    def sentences(self, index: int) -> Sequence[str]:
+        """The photo's sentences, at least one."""
+        ...
+
+    def photo(self, index: int) -> bytes:
+        """The photo as it is stored (JPEG, PNG, WebP). Raises `BadInput` where it cannot be read."""
+        ...
+
+
+class FolderPairs:
+    """Photos that are files of one folder."""
+
+    def __init__(self, images: Path, captions: Captions) -> None:
+        self.images, self.captions, self.names = images, captions, list(captions)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """The file's name."""
+        return self.names[index]
+
+    def sentences(self, index: int) -> Sequence[str]:
+        """Its sentences, in the order of the table."""
+        return self.captions[self.names[index]]
+
+    def photo(self, index: int) -> bytes:
+        """The file's bytes."""
+        try:
+            return (self.images / self.names[index]).read_bytes()
+        except OSError as error:
+            raise BadInput(f"cannot read the photo {self.images / self.names[index]}: {error.strerror}") from error
+
+
+def open_pairs(data: DataConfig, cache: Path) -> PairReader:
+    """The reader that `data` asks for. `cache`: a folder for what is worth keeping, such as the index of shards.
+
+    Raises `BadInput` for an unknown kind, and for data that are not there or hold no pair.
+    """
+    folder = Path(data.path)
+    if data.kind == "webdataset":
+        from unsay.training.pairs_shards import open_shards
+
+        return open_shards(folder, cache)
+    if data.kind not in KINDS:
+        raise BadInput(f"unknown data.kind {data.kind!r}; known: {', '.join(KINDS)}")
+    read = read_coco if data.kind == "coco" else read_captions
+    captions = read(folder / data.captions)
+    if not captions:
+        raise BadInput(f"{folder / data.captions} holds no sentence: give the captions of the photos to train on")
+    if not (folder / data.images).is_dir():
+        raise BadInput(f"{folder / data.images} is no folder: set data.images to where the photos are in {folder}")
+    return FolderPairs(folder / data.images, captions)
+
+
+def read_captions(path: Path) -> Captions:
+    """A tab-separated file with the columns `image` and `caption`. Raises `BadInput`."""
+    captions: Captions = {}
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
+                captions.setdefault(row["image"], []).append(row["caption"])
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read captions from {path} (columns image, caption): {error}") from error
+    return captions
+
+
+def read_coco(path: Path) -> Captions:
+    """COCO's `captions_*.json` (Chen et al. 2015): `images` (id, file_name) and `annotations` (image_id, caption).
+
+    Photos without a sentence are left out. Raises `BadInput`.
+    """
+    try:
+        stored = json.loads(path.read_bytes())
+        names = {image["id"]: str(image["file_name"]) for image in stored["images"]}
+        captions: Captions = {name: [] for name in names.values()}
+        for annotation in stored["annotations"]:
+            captions[names[annotation["image_id"]]].append(str(annotation["caption"]).strip())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"cannot read {path} as COCO captions (images, annotations): {error!r}") from error
+    return {name: sentences for name, sentences in captions.items() if sentences}
+
+
+def decode(reader: PairReader, index: int) -> Pixels:
+    """Photo `index` as [H, W, 3] uint8 RGB. Raises `BadInput` where it cannot be read or decoded."""
+    data = reader.photo(index)
+    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if photo is None:
+        raise BadInput(f"the photo {reader.name(index)} ({len(data)} bytes) cannot be decoded: replace or remove it")
+    return np.asarray(photo, np.uint8)
