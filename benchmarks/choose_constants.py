@@ -22,6 +22,7 @@ from unsay.bundle import Bundle, load_bundle
 from unsay.evaluation.confusion import Confusion
 from unsay.evaluation.datasets import find_set
 from unsay.evaluation.segment import offered_words
+from unsay.evaluation.voc import ANIMALS7, ANIMALS7_INDICES
 from unsay.options import SegmentOptions
 from unsay.segmentation.asking import read_constants
 from unsay.segmentation.pipeline import recognise
@@ -44,8 +45,7 @@ SEARCHED: dict[str, tuple[float, ...]] = {
     "thing_margin": (0.0, 0.4, 0.75, 1.2),
     "present_at": (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),
 }
-ALONE = ("cat", "cow", "dog", "horse", "sheep", "person")
-ANIMALS7 = (0, 8, 10, 12, 13, 17, 15)
+ALONE = ANIMALS7[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +85,10 @@ def judge(photos: list[Looked], words: list[str], bundle: Bundle, constants: Con
             alarms += bool(not there and alone.any())
     iou = confusion.iou()
     per_class = {
-        f"iou {name}": float(iou[i]) for name, i in zip(("background", *ALONE), (0, 8, 10, 12, 13, 17, 15), strict=True)
+        f"iou {name}": float(iou[i]) for name, i in zip(ANIMALS7, ANIMALS7_INDICES, strict=True)
     }
     f1 = 2 * hits / max(1, 2 * hits + misses + alarms)
-    miou = confusion.mean_iou(ANIMALS7)
+    miou = confusion.mean_iou(ANIMALS7_INDICES)
     return {"objective": miou + 0.25 * f1, "miou7": miou, "alone_f1": f1, **per_class}
 
 

@@ -25,13 +25,13 @@ import torch
 
 from unsay.evaluation.grouping import Oracle, Outlined, Partition, agreement, read_bsds, tune
 from unsay.evaluation.tables import text_table
-from unsay.evaluation.voc import read_samples
+from unsay.evaluation.datasets import find_set
 from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_trunk
 from unsay.results import Pixels
 from unsay.segmentation.borders import draw_borders
 from unsay.segmentation.grouping import STARTER, group_photo
 from unsay.segmentation.recipe import Grouping
-from unsay.segmentation.trunk import Array, working_size
+from unsay.segmentation.vision import Array, working_size
 
 SIDE = 512
 TUNED_ON = 25
@@ -84,7 +84,7 @@ def main() -> None:
 
 def judge_voc(data: Path, split: str, limit: int | None, trunk: EfficientNetLite) -> dict[str, Any]:
     """Oracle mIoU-7, covering of the class masks, groups and time of each recipe, with drawn borders and without."""
-    samples = list(read_samples(data, split, limit))
+    samples = list(find_set("voc21").read(data, split, limit))
     maps = [trunk_maps(trunk, s.rgb) for s in samples]
     rows = {}
     for name, recipe in RECIPES.items():

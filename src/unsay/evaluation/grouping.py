@@ -21,7 +21,7 @@ import numpy.typing as npt
 from unsay.errors import BadInput
 from unsay.evaluation.confusion import IGNORED, Confusion
 from unsay.evaluation.segment import majority
-from unsay.evaluation.voc import ANIMALS7, NAMES
+from unsay.evaluation.voc import ANIMALS7_INDICES, CLASSES
 from unsay.results import Pixels
 
 Partition = npt.NDArray[np.integer]
@@ -115,19 +115,19 @@ class Oracle:
     """
 
     def __init__(self) -> None:
-        self._confusion = Confusion(len(NAMES))
+        self._confusion = Confusion(CLASSES)
         self._rows: list[tuple[float, int]] = []
 
     def add(self, truth: npt.NDArray[np.uint8], groups: npt.NDArray[np.int32]) -> None:
         """Count one photo; both [H, W], truth 0..20 or 255 = ignored."""
-        self._confusion.add(truth, majority(groups, truth))
+        self._confusion.add(truth, majority(groups, truth, CLASSES))
         known = truth != IGNORED
         self._rows.append((covering(overlaps(truth[known], groups[known])), len(np.unique(groups))))
 
     @property
     def miou7(self) -> float:
         """Over background and the six animals (person is one)."""
-        return self._confusion.mean_iou(ANIMALS7)
+        return self._confusion.mean_iou(ANIMALS7_INDICES)
 
     @property
     def covering(self) -> float:

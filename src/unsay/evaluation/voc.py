@@ -12,6 +12,9 @@ from unsay.errors import BadInput
 
 ANIMALS7 = ("background", "cat", "cow", "dog", "horse", "sheep", "person")
 """The classes of mIoU-7: those that are common in photos of animals."""
+ANIMALS7_INDICES = (0, 8, 10, 12, 13, 17, 15)
+"""Their indices among the 21."""
+CLASSES = 21
 
 
 def read_indices(path: Path) -> npt.NDArray[np.uint8]:

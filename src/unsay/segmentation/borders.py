@@ -15,7 +15,7 @@ import numpy as np
 from unsay.errors import BadInput
 from unsay.results import Pixels
 from unsay.segmentation.grouping import Labels
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 COARSE = 6
 """Cells of at least so many pixels are patches, whose borders are far off; smaller ones are nearly right already."""

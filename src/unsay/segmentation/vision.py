@@ -24,10 +24,10 @@ def working_size(height: int, width: int, network: Network) -> tuple[int, int]:
 
 def prepare(rgb: Pixels, network: Network) -> Array:
     """[H, W, 3] uint8 -> [1, 3, h, w] fp32 as the network wants it (area average when it shrinks, else cubic)."""
-    height, width = working_size(*rgb.shape[:2], network)
+    height, width = working_size(rgb.shape[0], rgb.shape[1], network)
     shrinks = height * width < rgb.shape[0] * rgb.shape[1]
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    pixels = (small.astype(np.float32) - np.float32(network.mean)) / np.float32(network.deviation)
+    pixels = (small.astype(np.float32) - np.array(network.mean, np.float32)) / np.array(network.deviation, np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 

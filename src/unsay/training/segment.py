@@ -97,13 +97,18 @@ class Segmenter(pl.LightningModule):
                     mine.lerp_(new, 1 - keep)
 
     def configure_optimizers(self) -> Any:
-        """AdamW (vectors and scales do not decay) with a warm-up and a cosine."""
-        learned = [p for p in self.encoder.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.config.decay},
-            {"params": [*(p for p in learned if p.ndim <= 1), self.scales], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.rate)
+        """AdamW (vectors and scales do not decay; a tuned CNN learns more slowly) with a warm-up and a cosine."""
+        learned = {name: p for name, p in self.encoder.named_parameters() if p.requires_grad}
+        tuned = {name for name in learned if name.startswith("top.")}
+        kinds = [({n: p for n, p in learned.items() if (n in tuned) == tune}, tune) for tune in (False, True)]
+        groups: list[dict[str, Any]] = []
+        for parameters, tune in kinds:
+            rate = self.config.rate * (self.config.tune_rate if tune else 1.0)
+            for matrices, decay in ((True, self.config.decay), (False, 0.0)):
+                chosen = [p for p in parameters.values() if (p.ndim > 1) == matrices]
+                groups.append({"params": chosen, "weight_decay": decay, "lr": rate})
+        groups.append({"params": [self.scales], "weight_decay": 0.0, "lr": self.config.rate})
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -16,7 +16,8 @@ from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_t
 from unsay.models.starter_encoder import StarterEncoder
 from unsay.training.bundling import write_part
 from unsay.training.nouns import noun_embeddings
-from unsay.training.segment import SegmentConfig, read_checkpoint
+from unsay.training.segment import read_checkpoint
+from unsay.training.segment_config import SegmentConfig
 from unsay.training.segment_data import Pairs, SegmentData, coverage
 from unsay.training.segment_export import halve_weights, quantise_weights, round_half, save, to_onnx
 from unsay.training.segment_networks import build_networks, export_trunk
@@ -75,7 +76,7 @@ def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
         raise BadInput(f"{checkpoint} holds the paper's networks: export needs a checkpoint of the starter's")
     torch.set_num_threads(config.machine.threads)
     bundle_dir.mkdir(parents=True, exist_ok=True)
-    trunk = load_trunk(config.trunk, Path(config.trunk_weights) if config.trunk_weights else None)
+    trunk = load_trunk(config.starter.trunk, Path(config.trunk_weights) if config.trunk_weights else None)
     export_trunk(trunk, bundle_dir / "trunk.onnx")
     export_regions(encoder, trunk, bundle_dir / "regions.onnx")
     wordnet = json.loads(WORDNET.read_text())
@@ -134,8 +135,8 @@ def export_lexicon(
     )
     nouns, classes = (v.half().numpy() for v in vectors)
     mean, spread = reference(reference_bank(encoder, data.pairs, config))
-    arrays = {"vocabulary": nouns, "classes": classes, "bank_mean": mean.numpy(), "bank_spread": spread.numpy()}
-    np.savez(out / "words.npz", **arrays)
+    bank = {"bank_mean": mean.numpy(), "bank_spread": spread.numpy()}
+    np.savez(out / "words.npz", allow_pickle=False, vocabulary=nouns, classes=classes, **bank)
 
 
 def by_frequency(pairs: Pairs) -> tuple[list[str], dict[str, int]]:
@@ -193,7 +194,7 @@ def _training(config: SegmentConfig, photos: int) -> dict[str, Any]:
     return {
         "data": f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)",
         "command": "unsay train segment --config src/unsay/training/configs/segment-starter.yaml",
-        "trunk": f"{config.trunk}, ImageNet-1k labels (Apache-2.0), frozen; a copy of its last stages learned further",
+        "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; a copy of its last stages learned further",
         "text": "all-MiniLM-L6-v2 (Apache-2.0), frozen, int8 storage, pruned vocabulary",
         "words": "WordNet 3.0: class names, what covers what (Princeton University)",
         "seed": config.seed,

@@ -40,7 +40,6 @@ class SegmentConfig:
     """Folder of what frozen networks saw, for all processes and runs; empty: `out`."""
     network: str = "starter"
     """"starter": a frozen CNN and `starter`; "paper": CLIP's vision tower on DINO's groups."""
-    trunk: str = "efficientnet-lite0"
     trunk_weights: str = ""
     """The trunk's state dictionary; empty: the installed package's."""
     text_weights: str = ""
@@ -63,6 +62,8 @@ class SegmentConfig:
     batch: int = 256
     """Photos a step, in each process."""
     rate: float = 1e-3
+    tune_rate: float = 0.3
+    """Learning rate of the CNN's last stages (the starter's `tune`), as a share of `rate`."""
     decay: float = 0.05
     warmup: int = 30
     """Steps until the learning rate is `rate`; it falls to 0 along a cosine from there."""

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unsay.errors import BadInput
-from unsay.models.efficientnet_lite import EfficientNetLite, load_trunk
+from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_trunk
 from unsay.models.starter_encoder import StarterEncoder
 from unsay.models.text_encoder import load_text_encoder
 from unsay.results import Pixels
-from unsay.segmentation.grouping import Agglomerative, patch_features
-from unsay.segmentation.trunk import STRIDE, Array, prepare, run_trunk
+from unsay.segmentation.grouping import STARTER, Agglomerative, group_photo
+from unsay.segmentation.recipe import Grouping, Network
+from unsay.segmentation.vision import Array, prepare, run_maps
 from unsay.training.nouns import Embed
 from unsay.training.segment_config import SegmentConfig
 from unsay.training.segment_export import halve_weights, save, to_onnx
@@ -30,6 +31,8 @@ from unsay.training.text_export import text_folder
 
 TEXTS = 128
 """Sentences that are embedded at once."""
+STRIDE = 32
+"""Pixels a patch of the starter's encoder."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,16 @@ def _starter(config: SegmentConfig) -> Networks:
     if config.side % STRIDE or not cells:
         raise BadInput(f"side is {config.side}; the starter needs a multiple of {STRIDE}")
     return Networks(
-        encoder=lambda: StarterEncoder(config.starter),
+        encoder=lambda: StarterEncoder(config.starter, _trunk(config).top()),
         grid=(cells, cells),
         look=lambda: _trunk_look(config),
         embed=lambda: minilm(config.text_weights),
-        identity=fingerprint(config.trunk, config.trunk_weights, config.text_weights, config.side, config.groups),
+        identity=fingerprint(config.starter.trunk, config.trunk_weights, config.text_weights, config.side, config.groups),
     )
 
 
 def export_trunk(trunk: EfficientNetLite, path: Path) -> None:
-    """Write the trunk as ONNX with fp16 storage: pixels [1, 3, H, W] -> fine, last, wide."""
+    """Write the trunk as ONNX with fp16 storage: pixels [1, 3, H, W] -> fine, last."""
     save(_trunk_model(trunk), path)
 
 
@@ -82,9 +85,22 @@ def _trunk_model(trunk: EfficientNetLite) -> Any:
         "pixels": {2: "height", 3: "width"},
         "fine": {2: "fine_height", 3: "fine_width"},
         "last": {2: "last_height", 3: "last_width"},
-        "wide": {2: "last_height", 3: "last_width"},
     }
-    return halve_weights(to_onnx(trunk, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last", "wide"], dynamic))
+    maps = TwoMaps(trunk)
+    return halve_weights(to_onnx(maps, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last"], dynamic))
+
+
+class TwoMaps(nn.Module):
+    """What a bundle's trunk gives: pixels [N, 3, H, W] -> fine, last. What follows is the region encoder's."""
+
+    def __init__(self, trunk: EfficientNetLite) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        fine, last, _ = self.trunk(pixels)
+        return fine, last
 
 
 def minilm(weights: str) -> Embed:
@@ -111,16 +127,19 @@ def _embed(encoder: nn.Module, tokenizer: Any) -> Embed:
     return embed
 
 
+def _trunk(config: SegmentConfig) -> EfficientNetLite:
+    return load_trunk(config.starter.trunk, Path(config.trunk_weights) if config.trunk_weights else None)
+
+
 def _trunk_look(config: SegmentConfig) -> Look:
     """Through ONNX Runtime, as in use: what is learned from is what a bundle's trunk will give."""
-    trunk = load_trunk(config.trunk, Path(config.trunk_weights) if config.trunk_weights else None)
-    session = _session(_trunk_model(trunk), config.machine.threads)
-    grouper = Agglomerative(config.groups)
+    session = _session(_trunk_model(_trunk(config)), config.machine.threads)
+    network = Network("", config.side, config.side, (MEAN,) * 3, (SCALE,) * 3)  # one multiple: photos become square
+    recipe = Grouping(STARTER.maps, options={"groups": config.groups})
 
     def look(photo: Pixels) -> View:
-        maps = run_trunk(session, prepare(photo, (config.side, config.side)))
-        patches = maps.wide.reshape(len(maps.wide), -1).T.astype(np.float16)
-        return View(grouper(patch_features(maps)).astype(np.int8), patches)
+        maps = run_maps(session, prepare(photo, network))
+        return View(group_photo(photo, maps, recipe).astype(np.int8), maps["fine"].astype(np.float16))
 
     return look
 

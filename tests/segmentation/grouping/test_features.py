@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from unsay.errors import BadInput
-from unsay.segmentation.grouping import join_maps, patch_features
-from unsay.segmentation.trunk import Maps
+from unsay.segmentation.grouping import join_maps
 
 
 def maps(seed: int = 3) -> dict[str, np.ndarray]:
@@ -53,9 +52,3 @@ def test_a_map_that_is_not_there_is_refused_by_name() -> None:
         join_maps(maps(), {"wide": 1.0})
     with pytest.raises(BadInput, match="name a map"):
         join_maps(maps(), {})
-
-
-def test_patch_features_joins_the_starters_two_maps() -> None:
-    both = maps()
-    given = Maps(both["fine"], both["last"], np.zeros((1280, 3, 4), np.float32))
-    assert np.array_equal(patch_features(given), join_maps(both, {"fine": 1.0, "last": 0.6}, 24))

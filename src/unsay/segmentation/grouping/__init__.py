@@ -8,7 +8,7 @@ Legend: `h`, `w` a grid, `N` nodes of a graph (patches or superpixels), `D` feat
 
 from unsay.segmentation.grouping.agglomerative import Agglomerative, ward
 from unsay.segmentation.grouping.factory import METHODS, STARTER, group_photo, make_grouper
-from unsay.segmentation.grouping.features import join_maps, patch_features
+from unsay.segmentation.grouping.features import join_maps
 from unsay.segmentation.grouping.graph import Graph, Labels, grid_edges, grid_graph
 from unsay.segmentation.grouping.interface import Grouper
 from unsay.segmentation.grouping.kmeans import KMeans
@@ -33,7 +33,6 @@ __all__ = [
     "group_photo",
     "join_maps",
     "make_grouper",
-    "patch_features",
     "superpixel_graph",
     "ward",
     "watershed",

@@ -10,7 +10,7 @@ import numpy as np
 from unsay.errors import BadInput
 from unsay.segmentation.grouping.graph import Edges, Floats, Graph, Labels, in_order
 from unsay.segmentation.grouping.interface import GraphGrouper
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from unsay.segmentation.grouping.kmeans import KMeans
 from unsay.segmentation.grouping.normalised_cut import NormalisedCut
 from unsay.segmentation.grouping.superpixels import Superpixels, superpixel_graph
 from unsay.segmentation.recipe import Grouping
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 STARTER = Grouping(
     maps={"fine": 1.0, "last": 0.6},

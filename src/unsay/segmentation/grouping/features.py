@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from unsay.errors import BadInput
-from unsay.segmentation.trunk import Array, Maps
+from unsay.segmentation.vision import Array
 
 
 def join_maps(maps: Mapping[str, Array], weights: Mapping[str, float], channels: int = 24) -> Array:
@@ -26,11 +26,6 @@ def join_maps(maps: Mapping[str, Array], weights: Mapping[str, float], channels:
     height, width = max((m.shape[1:] for m in chosen), key=lambda shape: shape[0] * shape[1])
     parts = [_brought(m, height, width) * weight for m, weight in zip(chosen, weights.values(), strict=True)]
     return _principal(np.concatenate(parts, axis=2), channels)
-
-
-def patch_features(maps: Maps, last_weight: float = 0.6, channels: int = 24) -> Array:
-    """The starter trunk's two maps joined on the finer grid: [2h, 2w, D] fp32."""
-    return join_maps({"fine": maps.fine, "last": maps.last}, {"fine": 1.0, "last": last_weight}, channels)
 
 
 def resize_features(features: Array, height: int, width: int) -> Array:

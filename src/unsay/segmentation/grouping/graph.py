@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 Labels = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Protocol
 from unsay.errors import BadInput
 from unsay.segmentation.grouping.graph import Graph, Labels, grid_graph
 from unsay.segmentation.grouping.specks import absorb
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 MOST = 40
 

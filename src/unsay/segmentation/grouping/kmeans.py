@@ -11,7 +11,7 @@ from unsay.errors import BadInput
 from unsay.segmentation.grouping.graph import Graph, Labels
 from unsay.segmentation.grouping.interface import GraphGrouper
 from unsay.segmentation.grouping.specks import split_pieces
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 GROWTH = 1.25
 

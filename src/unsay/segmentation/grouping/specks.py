@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from unsay.segmentation.grouping.graph import Graph, Labels, grid_graph, in_order
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 
 def split_pieces(labels: Labels, graph: Graph) -> Labels:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from unsay.errors import BadInput
 from unsay.results import Pixels
 from unsay.segmentation.grouping.graph import Edges, Floats, Graph, Labels
-from unsay.segmentation.trunk import Array
+from unsay.segmentation.vision import Array
 
 
 @dataclass(frozen=True)
