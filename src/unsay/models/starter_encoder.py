@@ -22,7 +22,7 @@ class StarterConfig:
     trunk: str = "efficientnet-lite2"
     """Whose last stages begin the encoder; they start from its ImageNet weights."""
     tune: bool = True
-    """Whether these stages learn too; False: they stay as they are."""
+    """Whether these stages learn too; False: the encoder reads the maps that they give, `wide`."""
     channels: int = 1280
     """What they give."""
     width: int = 384
@@ -46,7 +46,7 @@ class StarterEncoder(nn.Module):
         super().__init__()
         config = config or StarterConfig()
         self.config = config
-        self.top = (top or EfficientNetLite(FAMILY[config.trunk]).top()).requires_grad_(config.tune)
+        self.top = (EfficientNetLite(FAMILY[config.trunk]).top() if top is None else top).requires_grad_(config.tune)
         self.norm = nn.LayerNorm(config.channels)
         self.enter = nn.Linear(config.channels, config.width)
         self.token = nn.Parameter(torch.zeros(config.width))
@@ -61,7 +61,7 @@ class StarterEncoder(nn.Module):
         self.out = nn.Linear(2 * config.width, config.text)
 
     def forward(self, fine: Tensor, coverage: Tensor) -> Tensor:
-        """fine [B, F, 2h, 2w], coverage [B, K, P = h * w] -> R [B, K, E], unit length; all regions in one pass."""
+        """fine [B, F, 2h, 2w] (or wide [B, C, h, w]), coverage [B, K, P = h * w] -> R [B, K, E] of unit length."""
         patches = self.top(fine).flatten(2).transpose(1, 2)
         x = self.enter(self.drop(self.norm(patches)))
         x = torch.cat([self.token.expand(len(x), 1, -1), x], dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,8 @@ class RegionsWithClasses(nn.Module):
         share = coverage / coverage.sum(-1, keepdim=True).clamp(min=1e-6)
         whole = wide.pow(WHOLE_POWER).mean(0, keepdim=True).clamp(min=1e-9).pow(1 / WHOLE_POWER)
         pooled = torch.cat([share[:-1] @ wide, whole])
-        return self.encoder(fine, coverage[None])[0], self.trunk.classify(pooled)
+        read = fine if self.encoder.config.tune else self.trunk.widen(last)
+        return self.encoder(read, coverage[None])[0], self.trunk.classify(pooled)
 
 
 def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
@@ -155,9 +157,8 @@ def reference(bank: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def reference_bank(encoder: StarterEncoder, pairs: Pairs, config: SegmentConfig, regions: int = 8) -> Tensor:
     """Embeddings of the `regions` largest regions of `BANK` photos, evenly spaced, [M, E]."""
-    rounded = StarterEncoder(encoder.config)
-    rounded.load_state_dict(encoder.state_dict())
-    round_half(rounded.eval())
+    rounded = copy.deepcopy(encoder).eval()
+    round_half(rounded)
     chosen = spaced(range(len(pairs)), BANK)
     samples = [pairs[0, photo] for photo in chosen]
     shares = coverage(torch.stack([s.groups for s in samples]), config.groups, pairs.networks.grid)

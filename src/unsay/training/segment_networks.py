@@ -62,16 +62,19 @@ def build_networks(config: SegmentConfig) -> Networks:
 
 
 def _starter(config: SegmentConfig) -> Networks:
-    """A frozen EfficientNet-Lite with a frozen MiniLM, and the light transformer that learns between them."""
+    """A frozen EfficientNet-Lite with a frozen MiniLM, and what learns between them: a light transformer, and with
+    `tune` a copy of the CNN's last stages. Kept is what these read: `fine`, or else their own map `wide`.
+    """
     cells = config.side // STRIDE
     if config.side % STRIDE or not cells:
         raise BadInput(f"side is {config.side}; the starter needs a multiple of {STRIDE}")
+    kept = config.trunk_weights, config.text_weights, config.side, config.groups
     return Networks(
-        encoder=lambda: StarterEncoder(config.starter, _trunk(config).top()),
+        encoder=lambda: StarterEncoder(config.starter, _trunk(config).top() if config.starter.tune else nn.Identity()),
         grid=(cells, cells),
         look=lambda: _trunk_look(config),
         embed=lambda: minilm(config.text_weights),
-        identity=fingerprint(config.starter.trunk, config.trunk_weights, config.text_weights, config.side, config.groups),
+        identity=fingerprint(config.starter.trunk, config.starter.tune, *kept),
     )
 
 
@@ -133,13 +136,18 @@ def _trunk(config: SegmentConfig) -> EfficientNetLite:
 
 def _trunk_look(config: SegmentConfig) -> Look:
     """Through ONNX Runtime, as in use: what is learned from is what a bundle's trunk will give."""
-    session = _session(_trunk_model(_trunk(config)), config.machine.threads)
+    trunk, read = _trunk(config), "fine" if config.starter.tune else "last"
+    session = _session(_trunk_model(trunk), config.machine.threads)
     network = Network("", config.side, config.side, (MEAN,) * 3, (SCALE,) * 3)  # one multiple: photos become square
     recipe = Grouping(STARTER.maps, options={"groups": config.groups})
 
     def look(photo: Pixels) -> View:
         maps = run_maps(session, prepare(photo, network))
-        return View(group_photo(photo, maps, recipe).astype(np.int8), maps["fine"].astype(np.float16))
+        seen = maps[read]
+        if not config.starter.tune:
+            with torch.no_grad():
+                seen = trunk.widen(torch.from_numpy(seen)[None])[0].numpy()
+        return View(group_photo(photo, maps, recipe).astype(np.int8), seen.astype(np.float16))
 
     return look
 
