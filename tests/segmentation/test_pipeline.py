@@ -10,9 +10,10 @@ from unsay.bundle import Bundle, load_bundle
 from unsay.errors import BadInput
 from unsay.options import SegmentOptions
 from unsay.segmentation import segment_pixels
+from unsay.segmentation.asking import unnamed_things
 from unsay.segmentation.lexicon import Lexicon
-from unsay.segmentation.pipeline import enlarge, unnamed_things
 from unsay.segmentation.recognition import Constants
+from unsay.segmentation.sizes import enlarge
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from unsay.models.efficientnet_lite import EfficientNetLite
-from unsay.models.region_head import HeadConfig, RegionHead
+from unsay.models.starter_encoder import StarterConfig, StarterEncoder
 from unsay.models.text_encoder import TextConfig, TextEncoder
-from unsay.training.segment_bundle import export_head
-from unsay.training.segment_data import export_trunk
-from unsay.training.segment_export import round_half, rounded, save
+from unsay.training.segment_bundle import RegionsWithClasses, export_regions
+from unsay.training.segment_export import rounded, save
+from unsay.training.segment_networks import export_trunk
 from unsay.training.text_export import prune, text_model
 
 
@@ -40,8 +40,8 @@ def test_the_trunk_is_the_same_in_onnx(trunk: EfficientNetLite, tmp_path: Path) 
     ours = session(tmp_path / "trunk.onnx")
     for height, width in ((32, 32), (64, 160), (224, 96)):
         pixels = np.random.default_rng(height).normal(0, 1, (1, 3, height, width)).astype(np.float32)
-        stored = ours.run(["fine", "last", "wide"], {"pixels": pixels})
-        for mine, theirs in zip(stored, trunk(torch.from_numpy(pixels)), strict=True):
+        stored = ours.run(["fine", "last"], {"pixels": pixels})
+        for mine, theirs in zip(stored, trunk(torch.from_numpy(pixels))[:2], strict=True):
             expected = theirs.numpy()
             assert mine.shape == expected.shape
             # batch norms are folded before the weights are rounded to fp16, so they agree to fp16's precision
@@ -49,26 +49,36 @@ def test_the_trunk_is_the_same_in_onnx(trunk: EfficientNetLite, tmp_path: Path) 
     assert (tmp_path / "trunk.onnx").stat().st_size < 8_000_000
 
 
-@pytest.mark.parametrize("layers", [0, 2])
-def test_the_head_is_the_same_in_onnx(layers: int, trunk: EfficientNetLite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tune", [True, False])
+def test_the_region_encoder_is_the_same_in_onnx(tune: bool, trunk: EfficientNetLite, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    head = RegionHead(HeadConfig(width=48, heads=4, layers=layers)).eval().requires_grad_(False)
-    export_head(head, trunk, tmp_path / "head.onnx")
-    ours = session(tmp_path / "head.onnx")
-    round_half(head)
-    classifier = nn.Linear(1280, 1000)
-    classifier.load_state_dict(trunk._fc.state_dict())
-    round_half(classifier)
+    top = trunk.top() if tune else nn.Identity()
+    encoder = StarterEncoder(StarterConfig(width=48, heads=4, tune=tune), top).eval().requires_grad_(False)
+    export_regions(encoder, trunk, tmp_path / "regions.onnx")
+    ours = session(tmp_path / "regions.onnx")
+    theirs = RegionsWithClasses(encoder, trunk).eval()
     rng = np.random.default_rng(2)
-    for regions, patches in ((1, 1), (3, 35), (21, 300)):
-        wide = rng.random((patches, 1280)).astype(np.float32)
-        shares = (rng.random((regions, patches)) * (rng.random((regions, patches)) < 0.5)).astype(np.float32)
-        shares[:, 0] = 0.25
-        embeddings, logits = ours.run(["embeddings", "logits"], {"wide": wide, "coverage": shares})
-        expected = head(torch.from_numpy(wide)[None], torch.from_numpy(shares)[None])[0].numpy()
-        assert np.abs(embeddings - expected).max() < 1e-5
-        pooled = torch.from_numpy(shares / shares.sum(1, keepdims=True)) @ torch.from_numpy(wide)
-        assert np.abs(logits - classifier(pooled).detach().numpy()).max() < 1e-4
+    for regions, (height, width) in ((1, (1, 1)), (4, (5, 7)), (22, (12, 16))):
+        fine = rng.random((1, 112, 2 * height, 2 * width)).astype(np.float32)
+        last = rng.normal(size=(1, 320, height, width)).astype(np.float32)
+        shares = (rng.random((regions, height * width)) * (rng.random((regions, height * width)) < 0.5)).astype("f4")
+        shares[:, 0], shares[-1] = 0.25, 1.0
+        found = ours.run(["embeddings", "logits"], {"fine": fine, "last": last, "coverage": shares})
+        expected = [t.numpy() for t in theirs(*(torch.from_numpy(x) for x in (fine, last, shares)))]
+        assert (found[0] * expected[0]).sum(1).min() > 0.999  # stored as int8
+        assert np.abs(found[1] - expected[1]).max() < 0.05 * np.abs(expected[1]).max()
+
+
+def test_the_whole_photo_is_pooled_for_what_is_small_in_it(trunk: EfficientNetLite) -> None:
+    """Its row of the classes is the generalised mean, that of a region the mean."""
+    encoder = StarterEncoder(StarterConfig(width=48, heads=4, tune=False), nn.Identity()).eval()
+    last = torch.randn(1, 320, 3, 4)
+    shares = torch.stack([torch.ones(12), torch.ones(12)])
+    with torch.no_grad():
+        _, logits = RegionsWithClasses(encoder, trunk)(torch.rand(1, 112, 6, 8), last, shares)
+        wide = trunk.widen(last)[0].flatten(1)
+        means = torch.stack([wide.mean(1), (wide**3).mean(1) ** (1 / 3)])
+        assert torch.allclose(logits, trunk.classify(means), atol=1e-3)
 
 
 def test_the_text_encoder_is_the_same_in_onnx(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from unsay.errors import BadInput
-from unsay.models.efficientnet_lite import load_trunk
-from unsay.segmentation.trunk import prepare
+from unsay.models.efficientnet_lite import MEAN, SCALE, load_trunk
+from unsay.models.starter_encoder import StarterConfig
+from unsay.segmentation.recipe import Network
+from unsay.segmentation.vision import prepare
 from unsay.training.config import load_config
 from unsay.training.segment_config import MachineConfig, SegmentConfig, check_config
 from unsay.training.segment_networks import build_networks, normalised
@@ -20,17 +22,24 @@ CONFIGS = Path(__file__).parents[2] / "src" / "unsay" / "training" / "configs"
 
 
 @pytest.mark.slow
-def test_the_starter_sees_what_its_trunk_sees() -> None:
-    networks = build_networks(SegmentConfig(side=96, groups=5, machine=MachineConfig(threads=1)))
+@pytest.mark.parametrize("tune", [True, False])
+def test_the_starter_sees_what_its_trunk_sees(tune: bool) -> None:
+    starter = StarterConfig(trunk="efficientnet-lite0", tune=tune)
+    networks = build_networks(SegmentConfig(starter=starter, side=96, groups=5, machine=MachineConfig(threads=1)))
     photo = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
     photo[:, :45] = 200
     view = networks.look()(photo)
     assert view.groups.shape == (6, 6)
     assert 1 <= view.groups.max() < 5
     assert view.patches is not None
-    assert view.patches.shape == (np.prod(networks.grid), 1280)
-    expected = load_trunk()(torch.from_numpy(prepare(photo, (96, 96))))[2][0].flatten(1).T
-    assert np.abs(view.patches - expected.numpy()).max() < 0.05 * float(expected.max())  # both ways stored as fp16
+    pixels = prepare(photo, Network("", 96, 96, (MEAN,) * 3, (SCALE,) * 3))
+    fine, _, wide = load_trunk()(torch.from_numpy(pixels))
+    expected = (fine if tune else wide)[0].numpy()
+    assert view.patches.shape == expected.shape
+    assert np.abs(view.patches - expected).max() < 0.05 * float(expected.max())  # both ways stored as fp16
+    shares = torch.rand(1, 3, int(np.prod(networks.grid)))
+    regions = networks.encoder()(torch.from_numpy(view.patches[None].astype(np.float32)), shares)
+    assert regions.shape == (1, 3, 384)
 
 
 @pytest.mark.slow

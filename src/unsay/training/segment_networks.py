@@ -89,7 +89,7 @@ def _trunk_model(trunk: EfficientNetLite) -> Any:
         "fine": {2: "fine_height", 3: "fine_width"},
         "last": {2: "last_height", 3: "last_width"},
     }
-    maps = TwoMaps(trunk)
+    maps = TwoMaps(trunk).eval()
     return halve_weights(to_onnx(maps, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last"], dynamic))
 
 
