@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from unsay.errors import BadInput
-from unsay.models.efficientnet_lite import load_trunk
-from unsay.segmentation.trunk import prepare
+from unsay.models.efficientnet_lite import MEAN, SCALE, load_trunk
+from unsay.models.starter_encoder import StarterConfig
 from unsay.training.config import load_config
 from unsay.training.segment_config import MachineConfig, SegmentConfig, check_config
 from unsay.training.segment_networks import build_networks, normalised
@@ -28,9 +29,13 @@ def test_the_starter_sees_what_its_trunk_sees() -> None:
     assert view.groups.shape == (6, 6)
     assert 1 <= view.groups.max() < 5
     assert view.patches is not None
-    assert view.patches.shape == (np.prod(networks.grid), 1280)
-    expected = load_trunk()(torch.from_numpy(prepare(photo, (96, 96))))[2][0].flatten(1).T
-    assert np.abs(view.patches - expected.numpy()).max() < 0.05 * float(expected.max())  # both ways stored as fp16
+    shrunk = cv2.resize(photo, (96, 96), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    pixels = torch.from_numpy((shrunk.transpose(2, 0, 1)[None] - MEAN) / SCALE)
+    expected = load_trunk(StarterConfig().trunk)(pixels)[0][0].numpy()
+    assert view.patches.shape == expected.shape
+    assert np.abs(view.patches - expected).max() < 0.05 * np.abs(expected).max()  # weights and maps are stored as fp16
+    regions = networks.encoder()(torch.from_numpy(view.patches[None]).float(), torch.ones(1, 2, np.prod(networks.grid)))
+    assert regions.shape == (1, 2, 384)
 
 
 @pytest.mark.slow
