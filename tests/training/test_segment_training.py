@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from unsay.errors import BadInput
 from unsay.models.region_encoder import RegionTransformer, TransformerConfig
-from unsay.models.starter_encoder import StarterConfig, StarterEncoder
 from unsay.results import Pixels
 from unsay.training.config import load_config
 from unsay.training.nouns import NounConfig
@@ -37,7 +36,6 @@ from unsay.training.segment_networks import Networks, group_look, normalised
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns about its own dependencies
 KINDS = ("dog", "car", "tree", "boat")
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [200, 200, 40]], np.uint8)
-TINY = StarterConfig(channels=12, width=16, heads=2, layers=1, text=8, dropout=0.1)
 CONFIGS = Path(__file__).parents[2] / "src" / "unsay" / "training" / "configs"
 
 
@@ -55,8 +53,22 @@ def look(photo: Pixels) -> View:
     return View(groups, np.tile(cells.reshape(16, 3), 4).astype(np.float16))
 
 
-def doubles(sizes: StarterConfig = TINY) -> Networks:
-    return Networks(lambda: StarterEncoder(sizes), (4, 4), lambda: look, lambda: embed, "doubles")
+class PatchEncoder(nn.Module):
+    """Stands for the starter's encoder: patches [B, 16, 12] with dropout, one layer with region tokens."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.enter, self.token = nn.Linear(12, 16), nn.Parameter(torch.zeros(1, 1, 16))
+        self.transformer = RegionTransformer(TransformerConfig(16, 2, 1, 32, dropout=dropout))
+        self.out = nn.Linear(16, 8)
+
+    def forward(self, patches: Tensor, coverage: Tensor) -> Tensor:
+        x = torch.cat([self.token.expand(len(patches), -1, -1), self.enter(patches)], dim=1)
+        return nn.functional.normalize(self.out(self.transformer(x, coverage)), dim=-1)
+
+
+def doubles(dropout: float = 0.1) -> Networks:
+    return Networks(lambda: PatchEncoder(dropout), (4, 4), lambda: look, lambda: embed, "doubles")
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +274,7 @@ def test_the_other_objectives_learn_too(data: Path, tmp_path: Path, objective: s
 # --- killed, and several processes ------------------------------------------------------------------------------------
 
 
-def start(config: SegmentConfig, sizes: StarterConfig = TINY, **environment: str) -> subprocess.Popen[bytes]:
+def start(config: SegmentConfig, dropout: float = 0.1, **environment: str) -> subprocess.Popen[bytes]:
     """The run in a process of its own."""
     code = f"""
         import importlib.util, sys
@@ -272,7 +284,7 @@ def start(config: SegmentConfig, sizes: StarterConfig = TINY, **environment: str
         spec.loader.exec_module(tests)
         values = {dataclasses.asdict(config)!r}
         config = config_from(values, tests.SegmentConfig, "test")
-        tests.train_segment(config, networks=tests.doubles(tests.StarterConfig(**{dataclasses.asdict(sizes)!r})))
+        tests.train_segment(config, networks=tests.doubles({dropout}))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
@@ -299,7 +311,7 @@ def test_a_killed_run_leaves_a_checkpoint_that_goes_on(data: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
     """Data-parallel on the processor, half the batch each, as torchrun starts them; without dropout, which differs."""
-    still, port = dataclasses.replace(TINY, dropout=0.0), free_port()
+    still, port = 0.0, free_port()
     one = train_segment(tiny(data, tmp_path / "one"), networks=doubles(still))
     machine = MachineConfig(accelerator="cpu", devices=2, strategy="ddp", threads=1)
     config = tiny(data, tmp_path / "two", batch=4, machine=machine)
