@@ -84,9 +84,7 @@ def judge(photos: list[Looked], words: list[str], bundle: Bundle, constants: Con
             misses += bool(there and not alone.any())
             alarms += bool(not there and alone.any())
     iou = confusion.iou()
-    per_class = {
-        f"iou {name}": float(iou[i]) for name, i in zip(ANIMALS7, ANIMALS7_INDICES, strict=True)
-    }
+    per_class = {f"iou {name}": float(iou[i]) for name, i in zip(ANIMALS7, ANIMALS7_INDICES, strict=True)}
     f1 = 2 * hits / max(1, 2 * hits + misses + alarms)
     miou = confusion.mean_iou(ANIMALS7_INDICES)
     return {"objective": miou + 0.25 * f1, "miou7": miou, "alone_f1": f1, **per_class}

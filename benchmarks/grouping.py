@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 import torch
 
+from unsay.evaluation.datasets import find_set
 from unsay.evaluation.grouping import Oracle, Outlined, Partition, agreement, read_bsds, tune
 from unsay.evaluation.tables import text_table
-from unsay.evaluation.datasets import find_set
 from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_trunk
 from unsay.results import Pixels
 from unsay.segmentation.borders import draw_borders

@@ -10,8 +10,21 @@ import pytest
 
 import unsay
 
-HEAVY = {"cv2", "numpy", "onnxruntime", "pyvips", "rich", "scipy", "skimage", "sklearn", "tokenizers", "torch", "PIL"}
-NEVER = {"torch", "skimage", "PIL", "pytorch_lightning", "spacy", "onnx"}
+HEAVY = {
+    "cv2",
+    "numpy",
+    "onnxruntime",
+    "pyvips",
+    "rich",
+    "scipy",
+    "skimage",
+    "sklearn",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "PIL",
+}
+NEVER = {"torch", "transformers", "skimage", "PIL", "pytorch_lightning", "spacy", "onnx"}
 
 
 def test_public_names() -> None:

@@ -130,7 +130,7 @@ def test_the_recipe_says_how_to_run_it(bundle: Bundle) -> None:
     assert (recipe.features.side, recipe.features.multiple) == (56, 7)
     assert recipe.features.mean == pytest.approx((123.675, 116.28, 103.53))
     assert recipe.grouping.maps == {"tokens": 1.0}
-    assert recipe.encoder.maps is None
+    assert recipe.encoder.maps == ()
     assert recipe.encoder.network is not None
     assert (recipe.encoder.network.side, recipe.encoder.network.multiple, recipe.encoder.patch) == (48, 8, 8)
     assert recipe.lexicon is None

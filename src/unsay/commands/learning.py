@@ -12,7 +12,18 @@ import typer
 from unsay.commands.console import working
 from unsay.errors import UnsayError
 
-EXTRA = {"torch", "pytorch_lightning", "lightning_fabric", "onnx", "onnxscript", "spacy", "yaml"}
+EXTRA = {
+    "torch",
+    "pytorch_lightning",
+    "lightning_fabric",
+    "onnx",
+    "onnxscript",
+    "spacy",
+    "yaml",
+    "transformers",
+    "safetensors",
+    "huggingface_hub",
+}
 """Top-level modules that only the `[train]` extra brings."""
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="The run's configuration, a YAML file.")]

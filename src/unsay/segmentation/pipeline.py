@@ -65,7 +65,8 @@ def recognise(
     """The label of each group [K] int32 (0, or i for the i-th word) and the score of each word [N] in [0, 1]."""
     lexicon = bundle_lexicon(bundle)
     queries = ask([*words, *unnamed_things(words, lexicon, constants)], bundle, constants)
-    rows = evidence(queries, scene.regions, constants)
+    reference = _reference(scene, bundle, constants)
+    rows = evidence(queries, scene.regions, constants) - reference
     strength = presence(rows, constants)
     scores = calibrated(strength, constants)
     limits = np.full(len(scores), constants.threshold)
@@ -73,7 +74,8 @@ def recognise(
     present = (scores >= limits) & standing(strength, queries.animal, constants)
     claims = rows[:, :-1].copy()
     claims[len(words) :] -= constants.thing_margin
-    named = name_groups(claims, _background(words, scene, bundle, constants), present, scene.regions.area, constants)
+    rivals = _background(words, scene, bundle, constants) - reference[:-1]
+    named = name_groups(claims, rivals, present, constants)
     named[named > len(words)] = 0  # an unnamed thing won: the region is none of the user's words
     return named, scores[: len(words)]
 
@@ -86,6 +88,17 @@ def _background(words: Sequence[str], scene: Scene, bundle: Bundle, constants: C
     return background_evidence(ask(kept, bundle, constants), scene.regions, constants)[:, :-1]
 
 
+def _reference(scene: Scene, bundle: Bundle, constants: Constants) -> Array:
+    """What evidence is read against, per region [K + 1]: nothing where a lexicon's bank gives it a scale; else the mean
+    evidence of the words that always compete.
+    """
+    words = [*constants.things, *constants.background]
+    if bundle_lexicon(bundle).vocabulary or not words:
+        return np.zeros(len(scene.regions.area), np.float32)
+    queries = bundle.part("competing words", lambda: ask(words, bundle, constants))
+    return np.asarray(evidence(queries, scene.regions, constants).mean(0), np.float32)
+
+
 def nearest_words(scene: Scene, bundle: Bundle, constants: Constants) -> tuple[str, ...]:
     """Words of the bundle's own list (its background and things where it has none) that the photo contains."""
     lexicon = bundle_lexicon(bundle)
@@ -93,6 +106,7 @@ def nearest_words(scene: Scene, bundle: Bundle, constants: Constants) -> tuple[s
     if not words:
         return ()
     queries = bundle.part("own list", lambda: ask(words, bundle, constants))
-    scores = calibrated(presence(evidence(queries, scene.regions, constants), constants), constants)
+    rows = evidence(queries, scene.regions, constants) - _reference(scene, bundle, constants)
+    scores = calibrated(presence(rows, constants), constants)
     best = np.argsort(-scores, kind="stable")[:NEAREST]
     return tuple(words[i] for i in best if scores[i] >= constants.threshold)

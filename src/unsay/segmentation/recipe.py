@@ -9,9 +9,10 @@
       "recognition": {...}                                                  see `recognition.Constants`
     }
 
-The encoder's graph reads maps by their names [1, C, h, w] (patches as in the last one), or pixels of its own [1, 3, H, W], one
-patch per `patch` x `patch` pixels, and `coverage` [K, P]; it gives `embeddings` [K, E] of unit length, and may give
-`logits` [K, 1000] of ImageNet's classes. The text graph reads `ids`, `mask` [N, T] int64 and gives `embedding` [N, E].
+The encoder's graph reads maps by their names [1, C, h, w] (patches as in the last one), or `pixels` [1, 3, H, W] of
+its own with one patch per `patch` x `patch` pixels, and `coverage` [K + 1, P], whose last row is the whole photo; it
+gives `embeddings` [K + 1, E] of unit length, and may give `logits` [K + 1, 1000] of ImageNet's classes. The text graph
+reads `ids`, `mask` [N, T] int64 and gives `embedding` [N, E].
 """
 
 from __future__ import annotations

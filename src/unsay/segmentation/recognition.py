@@ -20,6 +20,16 @@ from unsay.segmentation.vision import Array
 ANIMAL_CLASSES = 398
 """ImageNet's classes before this one are animals."""
 
+_BACKGROUND = (
+    "sky grass tree water road wall building ground field sand snow rock floor mountain dirt fence forest river "
+    "street beach ocean sidewalk carpet bed hill window door leaf bush flower blanket background room cage hay mud"
+)
+_THINGS = "person dog cat horse cow sheep bird car bus truck bicycle motorcycle boat train chair sofa table ball"
+BACKGROUND = tuple(_BACKGROUND.split())
+"""What a region may be when it is none of the words: one list for every photo and every data set."""
+THINGS = tuple(_THINGS.split())
+"""Common things that compete with the words as if they had been named too."""
+
 
 @dataclass(frozen=True)
 class Constants:
@@ -27,6 +37,8 @@ class Constants:
 
     unit: float = 0.1
     """Cosine that counts as one unit of evidence, for a word whose scores spread by as much over reference photos."""
+    temperature: float = 0.01
+    """CLIP's T: the unit of a bundle without a lexicon, whose evidence is read against that of the competing words."""
     kind_margin: float = 0.8
     """What a kind of the word ("man" for "person") has to beat the word itself by."""
     class_weight: float = 0.5
@@ -59,8 +71,8 @@ class Constants:
     """Presence at which a word is as likely there as not, the slope there, and the score from which it is found: a word
     of the bundle's lists, and one that no list knows.
     """
-    background: tuple[str, ...] = ()
-    things: tuple[str, ...] = ()
+    background: tuple[str, ...] = BACKGROUND
+    things: tuple[str, ...] = THINGS
     thing_margin: float = 0.75
     """Words that compete for regions in every photo, named or not. In a region a named word has to beat background
     words by `background_margin`; an unnamed thing has to beat a named word by `thing_margin`.
@@ -90,15 +102,23 @@ def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: 
     """The queries of normalised words (at least one) whose own text embeddings are `own` [N, E]."""
     kinds = [lexicon.narrower.get(word, []) for word in words]
     starts = np.cumsum([0, *(1 + len(k) for k in kinds)])[:-1]
-    vectors = np.concatenate([part for v, k in zip(own, kinds, strict=True) for part in (v[None], lexicon.vectors[k])])
+    rows = [part for v, k in zip(own, kinds, strict=True) for part in ([v], [lexicon.vectors[i] for i in k])]
+    vectors = np.array([row for part in rows for row in part], np.float32)
     margin = np.full(len(vectors), constants.kind_margin, np.float32)
     margin[starts] = 0.0
-    spread = np.sqrt(np.maximum(np.einsum("qe,qe->q", vectors @ lexicon.bank_spread, vectors), 1e-6))
     classes = [lexicon.classes.get(word, []) for word in words]
     covered = np.array([bool(c) for c in classes])
     animal = np.array([bool(c) and min(c) < ANIMAL_CLASSES for c in classes])
     shares = _class_shares(words, own, lexicon, constants)
-    return Queries(vectors, starts, np.sqrt(spread * constants.unit), margin, shares, covered, animal)
+    return Queries(vectors, starts, _units(vectors, lexicon, constants), margin, shares, covered, animal)
+
+
+def _units(vectors: Array, lexicon: Lexicon, constants: Constants) -> Array:
+    """The cosine that is one unit of evidence, per query [Q]; see `Constants.unit` and `Constants.temperature`."""
+    if not lexicon.bank_spread.size:
+        return np.full(len(vectors), constants.temperature, np.float32)
+    spread = np.sqrt(np.maximum(np.einsum("qe,qe->q", vectors @ lexicon.bank_spread, vectors), 1e-6))
+    return np.asarray(np.sqrt(spread * constants.unit), np.float32)
 
 
 def evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
@@ -127,11 +147,11 @@ def calibrated(strength: Array, constants: Constants) -> Array:
 
 
 def name_groups(
-    claims: Array, rivals: Array, present: npt.NDArray[np.bool_], area: Array, constants: Constants
+    claims: Array, rivals: Array, present: npt.NDArray[np.bool_], constants: Constants
 ) -> npt.NDArray[np.int32]:
     """The label of each group [K] int32: 0, or i where the i-th word is present, wins, and stands out.
 
-    claims [N, K] evidence of the words, rivals [B, K] that of the background, present [N] bool, area [K + 1] shares.
+    claims [N, K] evidence of the words, rivals [B, K] that of the background, present [N] bool.
     A word stands out where its lead over the best background word passes a limit between 0 and the middle of its
     leads in this photo: how strongly a thing speaks differs more between photos than between its parts.
     """
@@ -168,6 +188,8 @@ def _softmax(logits: Array) -> Array:
 
 
 def _class_shares(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Array:
+    if not lexicon.class_vectors.size:
+        return np.zeros((len(words), 0), np.float32)
     shares = np.exp((own @ lexicon.class_vectors.T - 1) / constants.similar)
     for row, word in enumerate(words):
         shares[row, lexicon.classes.get(word, [])] = 1.0

@@ -25,11 +25,24 @@ from unsay.errors import BadInput
 from unsay.models.clip_text import ClipText
 from unsay.models.hugging_face import Clip, find_folder, load_clip, load_self_supervised, read_pixels, read_tokenizer
 from unsay.models.vit import FEATURES, GroupFeatures, RegionViT, VisionTransformer
+from unsay.segmentation.grouping import METHODS
 from unsay.training.bundling import write_part
 from unsay.training.segment_export import halve_weights, save, to_onnx
 
 FILES = ["features.onnx", "encoder.onnx", "text.onnx", "tokenizer.json"]
-GROUP_METHODS = ("agglomerative", "normalised-cut", "k-means")
+UNCALIBRATED = {
+    "kind_margin": 0.0,
+    "unseen_scale": 1.0,
+    "unseen_bonus": 0.0,
+    "background_margin": 0.0,
+    "thing_margin": 0.0,
+    "behind_best": 10.0,
+    "middle": 0.0,
+    "present_at": 5.0,
+    "present_slope": 0.7,
+}
+"""Recognition constants in units of T, by reckoning only: no open weights were at hand to measure with."""
+
 LARGEST = 2_000_000_000
 """Bytes of fp32 weights that one ONNX file holds; the format's own limit is 2 GiB with all that is not weights."""
 
@@ -79,7 +92,7 @@ def import_clip(options: ClipImport, out: Path) -> Path:
             "grouping": {"method": options.group_method, "maps": {"tokens": 1.0}},
             "encoder": _network("encoder.onnx", clip_folder, options.side, clip.regions.vit),
             "text": {"file": "text.onnx", "tokenizer": "tokenizer.json", "templates": list(options.templates)},
-            "recognition": {"temperature": round(clip.temperature, 6)},
+            "recognition": {"temperature": round(clip.temperature, 6), **UNCALIBRATED},
         }
         section["encoder"]["patch"] = clip.regions.vit.config.patch
         learned = _learned(options, clip, clip_folder, group_folder)
@@ -164,8 +177,8 @@ def _example(vit: VisionTransformer) -> torch.Tensor:
 def _check(options: ClipImport) -> None:
     if options.feature not in FEATURES:
         raise BadInput(f"unknown feature {options.feature!r}; known: {', '.join(FEATURES)}")
-    if options.group_method not in GROUP_METHODS:
-        raise BadInput(f"unknown group method {options.group_method!r}; known: {', '.join(GROUP_METHODS)}")
+    if options.group_method not in METHODS:
+        raise BadInput(f"unknown group method {options.group_method!r}; known: {', '.join(METHODS)}")
     if not options.templates or not all(re.fullmatch(r"[^{}]*\{\}[^{}]*", t) for t in options.templates):
         raise BadInput(f"templates {options.templates!r}: each needs one {{}} where the word goes")
 

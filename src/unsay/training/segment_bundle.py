@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 from unsay.errors import BadInput
 from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_trunk
 from unsay.models.starter_encoder import StarterEncoder
+from unsay.segmentation.grouping import STARTER
+from unsay.segmentation.recognition import Constants
 from unsay.training.bundling import write_part
 from unsay.training.nouns import noun_embeddings
 from unsay.training.segment import read_checkpoint
 from unsay.training.segment_config import SegmentConfig
 from unsay.training.segment_data import Pairs, SegmentData, coverage
-from unsay.training.segment_export import halve_weights, quantise_weights, round_half, save, to_onnx
+from unsay.training.segment_export import quantise_weights, round_half, save, to_onnx
 from unsay.training.segment_networks import build_networks, export_trunk
 from unsay.training.text_export import export_text, text_folder
 
@@ -183,11 +186,11 @@ def section(config: SegmentConfig) -> dict[str, Any]:
     stored = json.loads(CONSTANTS.read_text(encoding="utf-8"))
     return {
         "features": {"file": "trunk.onnx", "side": 512, "multiple": 32, "mean": [MEAN] * 3, "deviation": [SCALE] * 3},
-        "grouping": stored["grouping"],
+        "grouping": dataclasses.asdict(STARTER),
         "encoder": {"file": "regions.onnx", "maps": ["fine", "last"]},
         "text": {"file": "text.onnx", "tokenizer": "tokenizer.json", "templates": list(config.nouns.templates)},
         "lexicon": {"words": "words.json", "vectors": "words.npz"},
-        "recognition": stored["recognition"],
+        "recognition": dataclasses.asdict(Constants(**stored)),
     }
 
 
@@ -195,7 +198,7 @@ def _training(config: SegmentConfig, photos: int) -> dict[str, Any]:
     return {
         "data": f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)",
         "command": "unsay train segment --config src/unsay/training/configs/segment-starter.yaml",
-        "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; a copy of its last stages learned further",
+        "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; its last stages also learn on",
         "text": "all-MiniLM-L6-v2 (Apache-2.0), frozen, int8 storage, pruned vocabulary",
         "words": "WordNet 3.0: class names, what covers what (Princeton University)",
         "seed": config.seed,

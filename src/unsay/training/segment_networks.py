@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +180,8 @@ def _paper(config: SegmentConfig) -> Networks:
     """CLIP's vision tower learns, its text tower is frozen; a frozen DINO makes the groups."""
     if not config.clip or not config.dino:
         raise BadInput("the paper's networks need `clip` and `dino`: set both to folders in the transformers format")
-    weights: Any = import_module("unsay.models.hugging_face")
+    from unsay.models import hugging_face as weights
+
     folder = Path(config.clip)
     tower = weights.load_clip(folder, config.start).regions
     cells = config.side // tower.vit.config.patch
@@ -220,10 +220,12 @@ def normalised(photo: Pixels, side: int, mean: Sequence[float], deviation: Seque
 
 
 def _dino_look(weights: Any, config: SegmentConfig) -> Look:
+    from unsay.models.vit import GroupFeatures
+
     folder = Path(config.dino)
     vit, prepared = weights.load_self_supervised(folder), weights.read_pixels(folder)
     side = config.side - config.side % vit.config.patch
-    features = import_module("unsay.models.vit").GroupFeatures(vit)
+    features = GroupFeatures(vit)
     return group_look(features, lambda p: normalised(p, side, prepared.mean, prepared.deviation), config.groups)
 
 
