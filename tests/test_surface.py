@@ -10,7 +10,7 @@ import pytest
 
 import unsay
 
-HEAVY = {
+HEAVY = {"cv2", "numpy", "onnxruntime", "pyvips", "rich", "scipy", "skimage", "sklearn", "tokenizers", "torch", "PIL"}
     "cv2",
     "numpy",
     "onnxruntime",

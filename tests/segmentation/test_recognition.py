@@ -1,0 +1,102 @@
+"""Evidence, presence and the naming of groups, on numbers small enough to follow."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from unsay.segmentation.lexicon import Lexicon
+from unsay.segmentation.recognition import (
+    Constants,
+    calibrated,
+    evidence,
+    make_queries,
+    name_groups,
+    presence,
+    standing,
+)
+from unsay.segmentation.regions import Regions
+
+PLAIN = Constants(unit=1.0, kind_margin=0.2, unseen_scale=1.0, unseen_bonus=0.0, class_weight=1.0, class_floor=-2.0)
+YES = np.array([True, True])
+
+
+def lexicon() -> Lexicon:
+    """"animal" has the kinds "dog" and "cat"; ImageNet class 1 is a dog, 2 a cat."""
+    vocabulary = ["animal", "dog", "cat"]
+    vectors = np.eye(3, dtype=np.float32)
+    classes = np.array([[0, 0, 1], [0, 1, 0], [0, 0, 1]], np.float32)
+    spread = np.eye(3, dtype=np.float32)
+    kinds = {"animal": [1, 2]}
+    return Lexicon(vocabulary, [], kinds, {"dog": [1], "cat": [2]}, vectors, classes, spread[0], spread, {})
+
+
+def regions(*embeddings: tuple[float, ...], logits: object = None) -> Regions:
+    rows = np.array(embeddings, np.float32)
+    given = np.zeros((len(rows), 0), np.float32) if logits is None else np.array(logits, np.float32)
+    return Regions(rows / np.linalg.norm(rows, axis=1, keepdims=True), given, np.ones(len(rows), np.float32))
+
+
+def test_a_kind_of_the_word_speaks_for_it_and_pays_a_margin() -> None:
+    queries = make_queries(["animal"], np.eye(3, dtype=np.float32)[:1], lexicon(), PLAIN)
+    rows = evidence(queries, regions((1, 0, 0), (0, 1, 0), (0, 1, 1)), PLAIN)
+    assert rows[0].tolist() == pytest.approx([1.0, 0.8, np.sqrt(0.5) - 0.2], abs=1e-6)
+
+
+def test_the_share_of_its_classes_adds_to_a_word_that_covers_some() -> None:
+    queries = make_queries(["dog", "sofa"], np.array([[0, 1, 0], [1, 0, 0]], np.float32), lexicon(), PLAIN)
+    seen = regions((0, 1, 0), (0, 1, 0), logits=[[0, 20, 0], [20, 0, 0]])
+    rows = evidence(queries, seen, PLAIN)
+    assert rows[0].tolist() == pytest.approx([3.0, 1.0], abs=1e-3)  # log share 0, two above the floor; far below it
+    assert rows[1].tolist() == pytest.approx([0.0, 0.0], abs=1e-3)
+
+
+def test_without_a_bank_the_unit_is_the_temperature() -> None:
+    none = np.zeros((0, 0), np.float32)
+    empty = Lexicon([], [], {}, {}, none, none, none, none, {})
+    constants = dataclasses.replace(PLAIN, temperature=0.5)
+    queries = make_queries(["dog"], np.array([[0, 1, 0]], np.float32), empty, constants)
+    assert evidence(queries, regions((0, 1, 0), (0, 1, 0)), constants)[0].tolist() == [2.0, 2.0]
+
+
+def test_presence_weighs_the_best_region_against_the_whole() -> None:
+    rows = np.array([[1.0, 5.0, 2.0]], np.float32)
+    assert presence(rows, dataclasses.replace(PLAIN, best_region=0.25))[0] == pytest.approx(0.25 * 5 + 0.75 * 2)
+
+
+def test_a_score_is_even_at_present_at_and_grows() -> None:
+    scores = calibrated(np.array([2.0, 3.0, 4.0], np.float32), dataclasses.replace(PLAIN, present_at=3.0))
+    assert scores[1] == pytest.approx(0.5)
+    assert scores[0] + scores[2] == pytest.approx(1.0)
+    assert scores[0] < scores[1] < scores[2]
+
+
+def test_animals_drive_out_animals_that_are_far_behind() -> None:
+    constants = dataclasses.replace(PLAIN, behind_best=2.0, behind_rival=0.5)
+    animal = np.array([True, True, False, False])
+    assert standing(np.array([5.0, 4.0, 4.0, 2.0]), animal, constants).tolist() == [True, False, True, False]
+
+
+def test_the_strongest_present_word_takes_a_group_if_it_leads_the_background() -> None:
+    claims = np.array([[3.0, 1.0, 4.0], [2.0, 2.0, 5.0]], np.float32)
+    rivals = np.array([[0.0, 2.5, 0.0]], np.float32)
+    flat = dataclasses.replace(PLAIN, middle=0.0, lead=0.0)
+    assert name_groups(claims, rivals, YES, flat).tolist() == [1, 0, 2]
+    assert name_groups(claims, rivals, np.array([True, False]), flat).tolist() == [1, 0, 1]
+    assert not name_groups(claims, rivals, ~YES, flat).any()
+
+
+def test_how_far_a_group_must_lead_depends_on_the_photo() -> None:
+    claims = np.array([[9.0, 4.0, 1.0]], np.float32)
+    rivals = np.zeros((1, 3), np.float32)
+    constants = dataclasses.replace(PLAIN, middle=1.0)
+    assert name_groups(claims, rivals, YES[:1], constants).tolist() == [1, 0, 0]  # the middle of 9 and 1 is 5
+    assert name_groups(claims - 5, rivals, YES[:1], constants).tolist() == [1, 0, 0]
+    assert name_groups(claims, rivals, YES[:1], dataclasses.replace(PLAIN, middle=0.5)).tolist() == [1, 1, 0]
+
+
+def test_without_background_words_a_present_word_takes_what_it_leads_with() -> None:
+    nothing = np.full((1, 2), -np.inf, np.float32)
+    assert name_groups(np.array([[1.0, -1.0]]), nothing, YES[:1], PLAIN).any()
