@@ -11,19 +11,6 @@ import pytest
 import unsay
 
 HEAVY = {"cv2", "numpy", "onnxruntime", "pyvips", "rich", "scipy", "skimage", "sklearn", "tokenizers", "torch", "PIL"}
-    "cv2",
-    "numpy",
-    "onnxruntime",
-    "pyvips",
-    "rich",
-    "scipy",
-    "skimage",
-    "sklearn",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "PIL",
-}
 NEVER = {"torch", "transformers", "skimage", "PIL", "pytorch_lightning", "spacy", "onnx"}
 
 

@@ -44,7 +44,9 @@ def write_colour_bundle(folder: Path, **changed: Any) -> Path:
     for name, graph in (("features", _features()), ("encoder", _encoder()), ("text", _text())):
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.save(model, folder / f"{name}.onnx")
-    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, **{w: i + 1 for i, w in enumerate(VECTORS)}}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordLevel({"[UNK]": 0, **{w: i + 1 for i, w in enumerate(VECTORS)}}, unk_token="[UNK]")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     tokenizer.save(str(folder / "tokenizer.json"))
     section = {k: v for k, v in (SECTION | changed).items() if v is not None}

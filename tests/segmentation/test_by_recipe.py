@@ -1,4 +1,4 @@
-"""The whole path from words to masks, as any bundle's recipe lays it out, on a bundle whose answers are plain to see."""
+"""The whole path from words to masks, as a bundle's recipe lays it out, on a bundle whose answers are plain to see."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.segmentation.conftest import SECTION, write_colour_bundle
+
 from unsay.bundle import Bundle, load_bundle
 from unsay.errors import BadInput, BundleError
 from unsay.options import SegmentOptions

@@ -121,7 +121,7 @@ def test_unnamed_things_leave_out_the_words_and_their_kin() -> None:
     empty = np.zeros((0, 4), np.float32)
     classes = {"dog": [1, 2, 3], "cat": [4, 5], "beagle": [2], "tree": []}
     places = {w: i for i, w in enumerate(vocabulary)}
-    lexicon = Lexicon(vocabulary, [], kinds, classes, empty, empty, empty, empty, places)
+    lexicon = Lexicon(vocabulary, [9] * 4, [], kinds, classes, empty, empty, empty, empty, places)
     constants = Constants(things=("dog", "cat"))
     assert unnamed_things(["Dogs"], lexicon, constants) == ["cat"]
     assert unnamed_things(["puppy"], lexicon, constants) == ["cat"]

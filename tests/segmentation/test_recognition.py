@@ -19,18 +19,31 @@ from unsay.segmentation.recognition import (
 )
 from unsay.segmentation.regions import Regions
 
-PLAIN = Constants(unit=1.0, kind_margin=0.2, unseen_scale=1.0, unseen_bonus=0.0, class_weight=1.0, class_floor=-2.0)
+PLAIN = Constants(
+    unit=1.0,
+    kind_margin=0.2,
+    kind_photos=0,
+    trust_photos=0.0,
+    alone=0.0,
+    whole_head=0.0,
+    unseen_scale=1.0,
+    unseen_bonus=0.0,
+    class_weight=1.0,
+    class_floor=-2.0,
+)
 YES = np.array([True, True])
 
 
 def lexicon() -> Lexicon:
-    """"animal" has the kinds "dog" and "cat"; ImageNet class 1 is a dog, 2 a cat."""
+    """ "animal" has the kinds "dog" and "cat"; ImageNet class 1 is a dog, 2 a cat."""
     vocabulary = ["animal", "dog", "cat"]
     vectors = np.eye(3, dtype=np.float32)
     classes = np.array([[0, 0, 1], [0, 1, 0], [0, 0, 1]], np.float32)
     spread = np.eye(3, dtype=np.float32)
     kinds = {"animal": [1, 2]}
-    return Lexicon(vocabulary, [], kinds, {"dog": [1], "cat": [2]}, vectors, classes, spread[0], spread, {})
+    return Lexicon(
+        vocabulary, [50, 900, 100], [], kinds, {"dog": [1], "cat": [2]}, vectors, classes, spread[0], spread, {}
+    )
 
 
 def regions(*embeddings: tuple[float, ...], logits: object = None) -> Regions:
@@ -53,9 +66,31 @@ def test_the_share_of_its_classes_adds_to_a_word_that_covers_some() -> None:
     assert rows[1].tolist() == pytest.approx([0.0, 0.0], abs=1e-3)
 
 
+def test_kinds_that_training_hardly_saw_do_not_speak() -> None:
+    own = np.eye(3, dtype=np.float32)[:1]
+    few = make_queries(["animal"], own, lexicon(), dataclasses.replace(PLAIN, kind_photos=101))
+    assert len(make_queries(["animal"], own, lexicon(), PLAIN).vectors) == 3
+    assert few.vectors.tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+def test_the_head_counts_as_far_as_training_saw_the_noun() -> None:
+    constants = dataclasses.replace(PLAIN, trust_photos=100.0, alone=1.0)
+    queries = make_queries(["dog", "cat"], np.eye(3, dtype=np.float32)[1:], lexicon(), constants)
+    assert queries.trust.tolist() == pytest.approx([0.9, 0.5])
+    seen = regions((0, 1, 0), (0, 1, 0), logits=[[0, 20, 0], [0, 20, 0]])
+    assert evidence(queries, seen, constants)[0, 0] == pytest.approx(0.9 + 1.1 * 2, abs=1e-3)
+
+
+def test_the_best_region_may_speak_for_the_whole() -> None:
+    queries = make_queries(["sofa"], np.array([[1, 0, 0]], np.float32), lexicon(), PLAIN)
+    seen = regions((1, 0, 0), (0, 1, 0))
+    rows = [evidence(queries, seen, dataclasses.replace(PLAIN, whole_head=w))[0, -1] for w in (0.0, 0.5, 1.0)]
+    assert rows == pytest.approx([0.0, 0.5, 1.0])
+
+
 def test_without_a_bank_the_unit_is_the_temperature() -> None:
     none = np.zeros((0, 0), np.float32)
-    empty = Lexicon([], [], {}, {}, none, none, none, none, {})
+    empty = Lexicon([], [], [], {}, {}, none, none, none, none, {})
     constants = dataclasses.replace(PLAIN, temperature=0.5)
     queries = make_queries(["dog"], np.array([[0, 1, 0]], np.float32), empty, constants)
     assert evidence(queries, regions((0, 1, 0), (0, 1, 0)), constants)[0].tolist() == [2.0, 2.0]

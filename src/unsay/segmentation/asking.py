@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,14 @@ def read_constants(bundle: Bundle) -> Constants:
 def ask(words: Sequence[str], bundle: Bundle, constants: Constants) -> Queries:
     """The queries of the words as given (at least one).
 
-    Those of the bundle's own vocabulary need no text encoder; the vectors of others are remembered.
+    Those of the bundle's own vocabulary need no text encoder; the vectors of others are remembered, and so are the last
+    queries: the same words are asked of many photos, and the words that compete of every one.
     """
+    return _queries(tuple(words), bundle, constants)
+
+
+@lru_cache(maxsize=64)
+def _queries(words: tuple[str, ...], bundle: Bundle, constants: Constants) -> Queries:
     lexicon = bundle_lexicon(bundle)
     normal = [lexicon.normal(w) for w in words]
     memory: dict[str, Array] = bundle.part("word vectors", dict)

@@ -1,10 +1,10 @@
 """What the bundle knows of words without looking at a photo: nouns it learned, ImageNet classes, what covers what.
 
 Files (made by `unsay.training.segment_bundle`): `words.json` with `vocabulary` (the nouns of the training sentences,
-most frequent first), `visible` (indices of those fit to be named to a person), `narrower` (word -> indices of the
-vocabulary that are kinds of it) and `classes` (word -> ImageNet classes that it covers); `words.npz` with the text
-embeddings of the vocabulary and of the class names, and the bank: mean and covariance of the region embeddings of
-training photos, against which every score is read.
+most frequent first), `photos` (of how many training photos each is), `visible` (indices of those fit to be named to a
+person), `narrower` (word -> indices of the vocabulary that are kinds of it) and `classes` (word -> ImageNet classes that
+it covers); `words.npz` with the text embeddings of the vocabulary and of the class names, and the bank: mean and
+covariance of the region embeddings of training photos, against which every score is read.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Lexicon:
     """`vectors` [V, E] of `vocabulary`, `class_vectors` [1000, E]: unit length; bank of mean [E], spread [E, E]."""
 
     vocabulary: list[str]
+    photos: list[int]
     visible: list[int]
     narrower: dict[str, list[int]]
     classes: dict[str, list[int]]
@@ -38,6 +39,10 @@ class Lexicon:
     def known(self, word: str) -> bool:
         """Whether a bare word is in any of the lists."""
         return word in self.index or word in self.classes or word in self.narrower
+
+    def seen(self, word: str) -> int:
+        """Of how many training photos a bare word is; 0 for one outside the vocabulary."""
+        return self.photos[self.index[word]] if word in self.index else 0
 
     def normal(self, word: str) -> str:
         """The form under which a user's word is looked up: bare, singular where that is known."""
@@ -56,13 +61,13 @@ def _read(bundle: Bundle, words: str, vectors: str) -> Lexicon:
         nouns, classes = (_unit(arrays[k].astype(np.float32)) for k in ("vocabulary", "classes"))
         mean, spread = (arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread"))
     index = {w: i for i, w in enumerate(stored["vocabulary"])}
-    lists = (stored["vocabulary"], stored["visible"], stored["narrower"], stored["classes"])
+    lists = (stored["vocabulary"], stored["photos"], stored["visible"], stored["narrower"], stored["classes"])
     return Lexicon(*lists, nouns, classes, mean, spread, index)
 
 
 def _empty() -> Lexicon:
     none = np.zeros((0, 0), np.float32)
-    return Lexicon([], [], {}, {}, none, none, none, none, {})
+    return Lexicon([], [], [], {}, {}, none, none, none, none, {})
 
 
 def _unit(rows: Array) -> Array:

@@ -41,6 +41,14 @@ class Constants:
     """CLIP's T: the unit of a bundle without a lexicon, whose evidence is read against that of the competing words."""
     kind_margin: float = 0.8
     """What a kind of the word ("man" for "person") has to beat the word itself by."""
+    kind_photos: int = 100
+    """Training photos from which a kind is known well enough to speak for a word."""
+    trust_photos: float = 100.0
+    """Of a noun of n training photos, n / (n + this) of the head's evidence counts where ImageNet's classes speak."""
+    alone: float = 0.0
+    """How much more the classes count where the head is not trusted at all."""
+    whole_head: float = 0.5
+    """The head's evidence for the whole photo: this much of the best region's, the rest the whole's own."""
     class_weight: float = 0.5
     class_floor: float = -6.0
     """Log share of the trunk's classes from which they count, and the units that each nat above it is worth."""
@@ -86,7 +94,7 @@ class Queries:
     `vectors` [Q, E] of each word and its kinds, the word's own first, at `starts` [N]; each with the cosine that is one
     `unit` of evidence [Q] and a `margin` [Q] that a kind has to pay. `classes` [N, 1000]: the share of each ImageNet
     class that counts for the word; `covered` [N]: whether WordNet puts any class under it; `animal` [N]: whether those
-    are animals.
+    are animals; `trust` [N] in 0..1: how much the head's evidence counts for a covered word.
     """
 
     vectors: Array
@@ -96,11 +104,13 @@ class Queries:
     classes: Array
     covered: npt.NDArray[np.bool_]
     animal: npt.NDArray[np.bool_]
+    trust: Array
 
 
 def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Queries:
     """The queries of normalised words (at least one) whose own text embeddings are `own` [N, E]."""
-    kinds = [lexicon.narrower.get(word, []) for word in words]
+    known = constants.kind_photos
+    kinds = [[i for i in lexicon.narrower.get(word, []) if lexicon.photos[i] >= known] for word in words]
     starts = np.cumsum([0, *(1 + len(k) for k in kinds)])[:-1]
     rows = [part for v, k in zip(own, kinds, strict=True) for part in ([v], [lexicon.vectors[i] for i in k])]
     vectors = np.array([row for part in rows for row in part], np.float32)
@@ -110,7 +120,11 @@ def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: 
     covered = np.array([bool(c) for c in classes])
     animal = np.array([bool(c) and min(c) < ANIMAL_CLASSES for c in classes])
     shares = _class_shares(words, own, lexicon, constants)
-    return Queries(vectors, starts, _units(vectors, lexicon, constants), margin, shares, covered, animal)
+    seen = np.array(
+        [max([lexicon.seen(w), *(lexicon.photos[i] for i in k)]) for w, k in zip(words, kinds, strict=True)]
+    )
+    trust = (seen / (seen + max(constants.trust_photos, 1e-6))).astype(np.float32)
+    return Queries(vectors, starts, _units(vectors, lexicon, constants), margin, shares, covered, animal, trust)
 
 
 def _units(vectors: Array, lexicon: Lexicon, constants: Constants) -> Array:
@@ -124,9 +138,12 @@ def _units(vectors: Array, lexicon: Lexicon, constants: Constants) -> Array:
 def evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
     """How strongly each region (and the whole photo, last) speaks for each word, [N, K + 1] fp32."""
     head = _head_evidence(queries, regions)
+    head[:, -1] += constants.whole_head * (head[:, :-1].max(1) - head[:, -1])
     classes = _class_evidence(queries, regions, constants) * constants.class_weight
-    alone = constants.unseen_scale * head + constants.unseen_bonus
-    return np.asarray(np.where(queries.covered[:, None], head + classes, alone), np.float32)
+    trust = queries.trust[:, None]
+    both = trust * head + (1 + constants.alone * (1 - trust)) * classes
+    unseen = constants.unseen_scale * head + constants.unseen_bonus
+    return np.asarray(np.where(queries.covered[:, None], both, unseen), np.float32)
 
 
 def background_evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
@@ -155,7 +172,8 @@ def name_groups(
     A word stands out where its lead over the best background word passes a limit between 0 and the middle of its
     leads in this photo: how strongly a thing speaks differs more between photos than between its parts.
     """
-    lead = claims - np.maximum(rivals.max(0), -1e6)
+    rival = rivals.max(0)
+    lead = claims - np.where(np.isfinite(rival), rival, 0.0)
     middle = (lead.max(1) + lead.min(1)) / 2
     limit = constants.middle * middle + (1 - constants.middle) * constants.lead
     values = np.where(present[:, None] & (lead >= limit[:, None]), claims, -np.inf)

@@ -129,6 +129,7 @@ def export_lexicon(
             narrower.setdefault(name, []).append(index[word])
     lexicon = {
         "vocabulary": vocabulary,
+        "photos": [total[w] for w in vocabulary],
         "visible": [index[w] for w in named],
         "narrower": {w: sorted(v) for w, v in sorted(narrower.items())},
         "classes": {w: c for w, c in wordnet["classes"].items() if w not in PEOPLE},
