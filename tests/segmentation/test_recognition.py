@@ -35,14 +35,15 @@ YES = np.array([True, True])
 
 
 def lexicon() -> Lexicon:
-    """ "animal" has the kinds "dog" and "cat"; ImageNet class 1 is a dog, 2 a cat."""
+    """The word "animal" has the kinds "dog" and "cat"; ImageNet class 1 is a dog, 2 a cat."""
     vocabulary = ["animal", "dog", "cat"]
     vectors = np.eye(3, dtype=np.float32)
     classes = np.array([[0, 0, 1], [0, 1, 0], [0, 0, 1]], np.float32)
     spread = np.eye(3, dtype=np.float32)
     kinds = {"animal": [1, 2]}
+    places = {w: i for i, w in enumerate(vocabulary)}
     return Lexicon(
-        vocabulary, [50, 900, 100], [], kinds, {"dog": [1], "cat": [2]}, vectors, classes, spread[0], spread, {}
+        vocabulary, [50, 900, 100], [], kinds, {"dog": [1], "cat": [2]}, vectors, classes, spread[0], spread, places
     )
 
 
@@ -108,10 +109,14 @@ def test_a_score_is_even_at_present_at_and_grows() -> None:
     assert scores[0] < scores[1] < scores[2]
 
 
-def test_animals_drive_out_animals_that_are_far_behind() -> None:
+def test_words_with_classes_drive_out_those_far_behind_and_others_stand_by_themselves() -> None:
     constants = dataclasses.replace(PLAIN, behind_best=2.0, behind_rival=0.5)
-    animal = np.array([True, True, False, False])
-    assert standing(np.array([5.0, 4.0, 4.0, 2.0]), animal, constants).tolist() == [True, False, True, False]
+    queries = make_queries(["dog", "cat", "sofa"], np.eye(3, dtype=np.float32), lexicon(), constants)
+    assert queries.covered.tolist() == queries.animal.tolist() == [True, True, False]
+    assert standing(np.array([5.0, 4.4, 1.0]), queries, constants).tolist() == [True, False, True]
+    assert standing(np.array([5.0, 4.6, 9.0]), queries, constants).tolist() == [True, True, True]
+    wide = dataclasses.replace(constants, behind_rival=9.0)
+    assert standing(np.array([5.0, 2.9, 1.0]), queries, wide).tolist() == [True, False, True]
 
 
 def test_the_strongest_present_word_takes_a_group_if_it_leads_the_background() -> None:

@@ -2,7 +2,7 @@
 
 Files (made by `unsay.training.segment_bundle`): `words.json` with `vocabulary` (the nouns of the training sentences,
 most frequent first), `photos` (of how many training photos each is), `visible` (indices of those fit to be named to a
-person), `narrower` (word -> indices of the vocabulary that are kinds of it) and `classes` (word -> ImageNet classes that
+person), `narrower` (word -> indices of its kinds in the vocabulary) and `classes` (word -> ImageNet classes that
 it covers); `words.npz` with the text embeddings of the vocabulary and of the class names, and the bank: mean and
 covariance of the region embeddings of training photos, against which every score is read.
 """

@@ -71,7 +71,7 @@ def recognise(
     scores = calibrated(strength, constants)
     limits = np.full(len(scores), constants.threshold)
     limits[: len(words)] = thresholds(words, lexicon, constants, options)
-    present = (scores >= limits) & standing(strength, queries.animal, constants)
+    present = (scores >= limits) & standing(strength, queries, constants)
     claims = rows[:, :-1].copy()
     claims[len(words) :] -= constants.thing_margin
     rivals = _background(words, scene, bundle, constants) - reference[:-1]

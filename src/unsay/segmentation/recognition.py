@@ -64,8 +64,8 @@ class Constants:
     """How much the best region counts for the presence of a word; the rest is the photo as a whole."""
     behind_best: float = 2.0
     behind_rival: float = 0.15
-    """Words whose presence lies further behind the best word's, or behind that of the best *animal* for animals, whose
-    classes take each other's share, are not in the photo.
+    """Words with ImageNet classes whose presence lies further behind the best such word's, and animals that lie further
+    behind the best animal's, are not in the photo: classes take each other's share. Others stand by themselves.
     """
     middle: float = 0.5
     lead: float = 0.0
@@ -180,11 +180,12 @@ def name_groups(
     return np.where(np.isfinite(values.max(0)), values.argmax(0) + 1, 0).astype(np.int32)
 
 
-def standing(strength: Array, animal: npt.NDArray[np.bool_], constants: Constants) -> npt.NDArray[np.bool_]:
-    """Which words [N] are not driven out by others that the photo has more clearly."""
-    stays = strength >= strength.max() - constants.behind_best
-    rivals = strength[animal].max() if animal.any() else -np.inf
-    return np.asarray(stays & (~animal | (strength >= rivals - constants.behind_rival)))
+def standing(strength: Array, queries: Queries, constants: Constants) -> npt.NDArray[np.bool_]:
+    """Which words [N] are not driven out by others that the photo has more clearly: classes take each other's share."""
+    best = strength[queries.covered].max(initial=-np.inf)
+    rival = strength[queries.animal].max(initial=-np.inf)
+    behind = queries.covered & (strength < best - constants.behind_best)
+    return np.asarray(~behind & ~(queries.animal & (strength < rival - constants.behind_rival)))
 
 
 def _head_evidence(queries: Queries, regions: Regions) -> Array:
