@@ -151,7 +151,7 @@ def peers() -> dict[str, tuple[Segmenter, float, float]]:
         """One search serves every distance: the tree is cut where a link is longer."""
         if id(rgb) not in trees:
             _, parent, gaps = quickshift(rgb, kernel_size=10, max_dist=1e3, return_tree=True, rng=0)  # type: ignore[no-untyped-call]
-            trees[id(rgb)] = (parent, gaps)
+            trees[id(rgb)] = (np.asarray(parent), np.asarray(gaps))
         return cut_tree(*trees[id(rgb)], distance)
 
     return {
