@@ -36,8 +36,7 @@ def test_one_pixel() -> None:
     assert draw_borders(np.zeros((1, 1), np.int32), np.zeros((1, 1, 3), np.uint8)).tolist() == [[0]]
 
 
-def test_far_from_every_other_group_a_pixel_keeps_its_own() -> None:
-    """Filtered everywhere, a group whose function dips below 0 used to lose pixels to one at the other end."""
+def test_a_pixel_goes_only_to_a_group_that_is_near() -> None:
     rng = np.random.default_rng(1)
     photo = rng.integers(0, 255, (96, 192, 3)).astype(np.uint8)
     groups = np.repeat(np.arange(6, dtype=np.int32), 4)[None].repeat(12, axis=0)
