@@ -1,7 +1,7 @@
 """How well photos fall into groups: against human outlines, against class masks, and against other segmenters.
 
 python benchmarks/grouping.py --data ../shared/data [--split dev|report] [--trunk efficientnet-lite2] [--only bsds|voc]
-    [--limit N] [--out benchmarks/results/grouping.json]
+    [--limit N] [--out benchmarks/results/grouping.json] [--pictures docs/pictures]
 
 On BSDS500's test photos every segmenter of scikit-image is tuned to the mean number of segments of ours, by its one
 scale parameter, without a look at the outlines; nothing of ours was chosen on them.
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--trunk", default="efficientnet-lite0")
     parser.add_argument("--only", choices=("bsds", "voc"))
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--pictures", type=Path, help="folder for drawings of groups over scikit-image's free photos")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -73,11 +74,14 @@ def main() -> None:
         "versions": {p: version(p) for p in ("numpy", "opencv-python-headless", "scikit-image", "scipy", "torch")},
         "python": platform.python_version(),
         "cores": 1,
+        "borders": time_borders(trunk),
     }
     if args.only != "bsds":
         result[f"voc-animals {args.split}"] = judge_voc(args.data / "voc-animals", args.split, args.limit, trunk)
     if args.only != "voc":
         result["bsds500 test"] = judge_bsds(args.data / "bsds500", args.limit, trunk)
+    if args.pictures is not None:
+        draw_pictures(args.pictures, trunk)
     if args.out is not None:
         args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
@@ -151,7 +155,7 @@ def peers() -> dict[str, tuple[Segmenter, float, float]]:
         """One search serves every distance: the tree is cut where a link is longer."""
         if id(rgb) not in trees:
             _, parent, gaps = quickshift(rgb, kernel_size=10, max_dist=1e3, return_tree=True, rng=0)  # type: ignore[no-untyped-call]
-            trees[id(rgb)] = (parent, gaps)
+            trees[id(rgb)] = (np.asarray(parent), np.asarray(gaps))
         return cut_tree(*trees[id(rgb)], distance)
 
     return {
@@ -168,6 +172,35 @@ def cut_tree(parent: Partition, gaps: np.ndarray, distance: float) -> Partition:
     while not np.array_equal(root, root[root]):
         root = root[root]
     return np.unique(root, return_inverse=True)[1].reshape(parent.shape)
+
+
+def time_borders(trunk: EfficientNetLite) -> dict[str, float]:
+    """Seconds to draw the borders of one photo's groups at several sizes; the pipeline never goes above 640."""
+    from skimage.data import coffee
+
+    photo = np.asarray(coffee(), np.uint8)  # type: ignore[no-untyped-call]
+    groups = group_photo(photo, trunk_maps(trunk, photo), STARTER)
+    seconds = {}
+    for side in (640, 1200, 4200):
+        large = np.asarray(cv2.resize(photo, (side, side * 2 // 3), interpolation=cv2.INTER_CUBIC), np.uint8)
+        with Clock(1) as clock:
+            draw_borders(groups, large)
+        seconds[f"{large.shape[1]}x{large.shape[0]}"] = clock.seconds
+    print(f"borders of {int(groups.max()) + 1} groups, s: {seconds}", flush=True)
+    return seconds
+
+
+def draw_pictures(folder: Path, trunk: EfficientNetLite) -> None:
+    """The outlines of the groups over four photos that are free to publish, `groups-*.jpg`."""
+    from skimage import data
+    from skimage.segmentation import mark_boundaries
+
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        photo = np.asarray(getattr(data, name)(), np.uint8)
+        groups = draw_borders(group_photo(photo, trunk_maps(trunk, photo), STARTER), photo)
+        drawn = mark_boundaries(photo, groups, color=(1, 1, 0), mode="thick")  # type: ignore[no-untyped-call]
+        small = cv2.resize((drawn * 255).astype(np.uint8), None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"groups-{name}.jpg"), small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 
 @torch.inference_mode()
