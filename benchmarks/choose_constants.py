@@ -48,6 +48,7 @@ SEARCHED: dict[str, tuple[float, ...]] = {
     "lead": (-1.0, -0.5, 0.0, 0.5, 1.0),
     "thing_margin": (0.0, 0.4, 0.75, 1.2),
     "present_at": (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0),
+    "unseen_at": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0),
 }
 ALONE = ANIMALS7[1:]
 

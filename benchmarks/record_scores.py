@@ -1,6 +1,7 @@
 """Keep what `unsay evaluate ... --json` measured: tables in benchmarks/results/, main figures in the bundle's manifest.
 
-python benchmarks/record_scores.py --segment report.json --inpaint bsds.json --erase scenes.json --speed speed.json
+python benchmarks/record_scores.py --segment report.json --presence nouns.json animals.json --inpaint bsds.json \\
+  --erase scenes.json --speed speed.json
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ def segment_scores(result: dict[str, Any]) -> dict[str, Any]:
     return {f"segment {result['data']} {result['split']} mIoU-7 ({result['protocol']})": round(result["miou7"], 3)}
 
 
+def presence_scores(result: dict[str, Any]) -> dict[str, Any]:
+    """The line of the card about which words a photo has."""
+    return {f"presence {result['data']} {result['source']} mAP": round(result["map"], 3)}
+
+
 def inpaint_scores(result: dict[str, Any]) -> dict[str, Any]:
     """PSNR per band, ours beside the peers'."""
     rows = {(row["group"], row["filler"]): round(row["psnr"], 2) for row in result["bands"]}
@@ -44,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("segment", "inpaint", "erase", "speed"):
         parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--presence", type=Path, nargs="*", default=[])
     args = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     scores: dict[str, Any] = {}
@@ -52,6 +59,10 @@ def main() -> None:
             result = json.loads(path.read_text(encoding="utf-8"))
             scores |= brief(result)
             _keep(name, result)
+    for path in args.presence:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        scores |= presence_scores(result)
+        _keep(f"presence-{result['data']}", result)
     if args.speed:
         _keep("speed", json.loads(args.speed.read_text(encoding="utf-8")))
     manifest = json.loads((STARTER / MANIFEST).read_bytes())

@@ -23,12 +23,13 @@ import json, sys, time, unsay
 import pyvips
 photo = pyvips.Image.new_from_file(sys.argv[1]).colourspace("srgb").numpy()
 bundle = unsay.load_bundle("starter")
-times = []
+times = {"segment": [], "erase": []}
 for _ in range(int(sys.argv[3]) + 1):
-    start = time.perf_counter()
-    unsay.erase(photo, sys.argv[2], bundle=bundle)
-    times.append(time.perf_counter() - start)
-print(json.dumps(times[1:]))
+    for name, verb in (("segment", unsay.segment), ("erase", unsay.erase)):
+        start = time.perf_counter()
+        verb(photo, sys.argv[2], bundle=bundle)
+        times[name].append(time.perf_counter() - start)
+print(json.dumps({name: values[1:] for name, values in times.items()}))
 """
 
 
@@ -58,6 +59,7 @@ def main() -> None:
     bare = [timed([sys.executable, "-c", "pass"])[0] for _ in range(args.repeats)]
     commands = cold(args.photo, args.word, args.repeats)
     _, printed = timed([sys.executable, "-c", WARM, str(args.photo), args.word, str(args.repeats)])
+    warm = json.loads(printed)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
         json.dumps(
@@ -66,7 +68,8 @@ def main() -> None:
                 "word": args.word,
                 "import_seconds": round(statistics.median(imports) - statistics.median(bare), 3),
                 "cold_command_seconds": round(statistics.median(commands), 2),
-                "warm_erase_seconds": round(statistics.median(json.loads(printed)), 2),
+                "warm_segment_seconds": round(statistics.median(warm["segment"]), 3),
+                "warm_erase_seconds": round(statistics.median(warm["erase"]), 2),
                 "peak_mib": round(peak),
                 "repeats": args.repeats,
                 "cores": os.cpu_count(),

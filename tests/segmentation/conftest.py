@@ -27,6 +27,8 @@ SECTION: dict[str, Any] = {
         "things": ["red", "green", "blue"],
         "present_at": 4.0,
         "present_slope": 1.0,
+        "unseen_at": 4.0,
+        "unseen_slope": 1.0,
         "kind_margin": 0.0,
         "unseen_scale": 1.0,
         "unseen_bonus": 0.0,

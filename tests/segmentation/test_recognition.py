@@ -102,11 +102,13 @@ def test_presence_weighs_the_best_region_against_the_whole() -> None:
     assert presence(rows, dataclasses.replace(PLAIN, best_region=0.25))[0] == pytest.approx(0.25 * 5 + 0.75 * 2)
 
 
-def test_a_score_is_even_at_present_at_and_grows() -> None:
-    scores = calibrated(np.array([2.0, 3.0, 4.0], np.float32), dataclasses.replace(PLAIN, present_at=3.0))
-    assert scores[1] == pytest.approx(0.5)
-    assert scores[0] + scores[2] == pytest.approx(1.0)
-    assert scores[0] < scores[1] < scores[2]
+def test_a_score_is_even_where_its_curve_says_and_grows() -> None:
+    constants = dataclasses.replace(PLAIN, present_at=3.0, unseen_at=1.0, unseen_slope=2.0)
+    queries = make_queries(["dog", "cat", "sofa"], np.eye(3, dtype=np.float32), lexicon(), constants)
+    assert calibrated(np.array([3.0, 4.0, 1.0], np.float32), queries, constants)[[0, 2]].tolist() == [0.5, 0.5]
+    low, high = (calibrated(np.full(3, v, np.float32), queries, constants) for v in (1.5, 2.5))
+    assert (low < high).all()
+    assert low[2] == pytest.approx(1 / (1 + np.exp(-1.0)))
 
 
 def test_words_with_classes_drive_out_those_far_behind_and_others_stand_by_themselves() -> None:

@@ -68,7 +68,7 @@ def recognise(
     reference = _reference(scene, bundle, constants)
     rows = evidence(queries, scene.regions, constants) - reference
     strength = presence(rows, constants)
-    scores = calibrated(strength, constants)
+    scores = calibrated(strength, queries, constants)
     limits = np.full(len(scores), constants.threshold)
     limits[: len(words)] = thresholds(words, lexicon, constants, options)
     present = (scores >= limits) & standing(strength, queries, constants)
@@ -107,6 +107,6 @@ def nearest_words(scene: Scene, bundle: Bundle, constants: Constants) -> tuple[s
         return ()
     queries = bundle.part("own list", lambda: ask(words, bundle, constants))
     rows = evidence(queries, scene.regions, constants) - _reference(scene, bundle, constants)
-    scores = calibrated(presence(rows, constants), constants)
+    scores = calibrated(presence(rows, constants), queries, constants)
     best = np.argsort(-scores, kind="stable")[:NEAREST]
     return tuple(words[i] for i in best if scores[i] >= constants.threshold)

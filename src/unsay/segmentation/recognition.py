@@ -74,10 +74,12 @@ class Constants:
     """
     present_at: float = 3.0
     present_slope: float = 1.7
+    unseen_at: float = 3.0
+    unseen_slope: float = 1.7
     threshold: float = 0.5
     unknown_threshold: float = 0.9
-    """Presence at which a word is as likely there as not, the slope there, and the score from which it is found: a word
-    of the bundle's lists, and one that no list knows.
+    """Presence at which a word is as likely there as not, and the slope there, for words with ImageNet classes and others;
+    the score from which a word is found: one of the bundle's lists, and one that no list knows.
     """
     background: tuple[str, ...] = BACKGROUND
     things: tuple[str, ...] = THINGS
@@ -158,9 +160,11 @@ def presence(rows: Array, constants: Constants) -> Array:
     return np.asarray((1 - region) * rows[:, -1] + region * rows[:, :-1].max(1), np.float32)
 
 
-def calibrated(strength: Array, constants: Constants) -> Array:
-    """Presence [N] as scores in [0, 1]."""
-    return np.asarray(1 / (1 + np.exp(constants.present_slope * (constants.present_at - strength))), np.float32)
+def calibrated(strength: Array, queries: Queries, constants: Constants) -> Array:
+    """Presence [N] as scores in [0, 1]; words with classes and others each have a curve of their own."""
+    at = np.where(queries.covered, constants.present_at, constants.unseen_at)
+    slope = np.where(queries.covered, constants.present_slope, constants.unseen_slope)
+    return np.asarray(1 / (1 + np.exp(slope * (at - strength))), np.float32)
 
 
 def name_groups(

@@ -40,6 +40,8 @@ UNCALIBRATED = {
     "middle": 0.0,
     "present_at": 5.0,
     "present_slope": 0.7,
+    "unseen_at": 5.0,
+    "unseen_slope": 0.7,
 }
 """Recognition constants in units of T, by reckoning only: no open weights were at hand to measure with."""
 
