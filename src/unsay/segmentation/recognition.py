@@ -78,7 +78,7 @@ class Constants:
     unseen_slope: float = 1.7
     threshold: float = 0.5
     unknown_threshold: float = 0.9
-    """Presence at which a word is as likely there as not, and the slope there, for words with ImageNet classes and others;
+    """Presence at which a word is as likely there as not and the slope there, with ImageNet classes and without;
     the score from which a word is found: one of the bundle's lists, and one that no list knows.
     """
     background: tuple[str, ...] = BACKGROUND

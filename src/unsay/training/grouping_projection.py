@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unsay.errors import BadInput
+from unsay.evaluation.datasets import Sample, find_set
 from unsay.evaluation.grouping import Oracle, tune
-from unsay.evaluation.voc import Sample, read_samples
 from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_trunk
 from unsay.results import Pixels
 from unsay.segmentation.grouping import STARTER, Superpixels, join_maps, make_grouper, superpixel_graph
-from unsay.segmentation.trunk import Array, working_size
+from unsay.segmentation.recipe import Network
+from unsay.segmentation.vision import Array, prepare
 from unsay.training.photos import decode
 
 SIDES = (320, 256)
@@ -38,9 +39,7 @@ TEMPERATURE = 0.1
 
 def joined_maps(trunk: EfficientNetLite, rgb: Pixels, side: int) -> Array:
     """Both maps of a photo, joined on the finer grid with the starter's weights, [h, w, D]."""
-    height, width = working_size(rgb.shape[0], rgb.shape[1], side)
-    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    pixels = torch.from_numpy((small.astype(np.float32) - MEAN) / SCALE).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(prepare(rgb, Network("", side, 32, (MEAN,) * 3, (SCALE,) * 3)))
     with torch.inference_mode():
         fine, last, _ = trunk(pixels)
     return join_maps({"fine": fine[0].numpy(), "last": last[0].numpy()}, STARTER.maps, ALL)
@@ -130,7 +129,7 @@ def main() -> None:
     views = [two_views(trunk, decode(paths[i].read_bytes()), rng, patches=64) for i in chosen]
     first, second = (torch.from_numpy(np.stack(side)) for side in zip(*views, strict=True))
     weight = fit(first, second, args.channels, args.steps).numpy()
-    samples = list(read_samples(args.judge, "dev"))
+    samples = list(find_set("voc21").read(args.judge, "dev"))
     plain = [joined_maps(trunk, s.rgb, 512) for s in samples]
     for groups in args.groups:
         for name, features in (("maps", plain), ("projected", [f @ weight for f in plain])):
