@@ -145,22 +145,26 @@ def judge_peer(samples: Sequence[Outlined], segment: Segmenter, setting: float) 
 
 def peers() -> dict[str, tuple[Segmenter, float, float]]:
     """scikit-image's segmenters with the parameter that sets the scale, and its range; the rest at its defaults, but
-    for quickshift's kernel, whose default never makes few segments.
+    for what would never make few segments: Felzenszwalb's smallest segment (two are shown), quickshift's kernel.
     """
     from skimage.segmentation import felzenszwalb, quickshift, slic
 
     trees: dict[int, tuple[Any, Any]] = {}
 
     def shift(rgb: Pixels, distance: float) -> Partition:
-        """One search serves every distance: the tree is cut where a link is longer."""
+        """At half size, where the kernel reaches twice as far. One search serves every distance: the tree is cut where
+        a link is longer.
+        """
         if id(rgb) not in trees:
-            _, parent, gaps = quickshift(rgb, kernel_size=10, max_dist=1e3, return_tree=True, rng=0)  # type: ignore[no-untyped-call]
-            trees[id(rgb)] = (np.asarray(parent), np.asarray(gaps))
-        return cut_tree(*trees[id(rgb)], distance)
+            half = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            links = quickshift(half, kernel_size=10, max_dist=1e3, return_tree=True, rng=0)  # type: ignore[no-untyped-call]
+            trees[id(rgb)] = (np.asarray(links[1]), np.asarray(links[2]))
+        return enlarged(cut_tree(*trees[id(rgb)], distance), rgb)
 
     return {
         "SLIC": (lambda rgb, x: slic(rgb, n_segments=max(1, round(1 / x)), start_label=0), 1e-3, 1.0),
-        "Felzenszwalb": (lambda rgb, x: felzenszwalb(rgb, scale=x, sigma=0.8, min_size=100), 10.0, 1e5),
+        "Felzenszwalb, 100 px": (lambda rgb, x: felzenszwalb(rgb, scale=x, sigma=0.8, min_size=100), 10.0, 1e5),
+        "Felzenszwalb, 1000 px": (lambda rgb, x: felzenszwalb(rgb, scale=x, sigma=0.8, min_size=1000), 10.0, 1e5),
         "quickshift": (shift, 1.0, 1e3),
     }
 
