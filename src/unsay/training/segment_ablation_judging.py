@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from unsay.results import Pixels
 from unsay.segmentation.asking import read_constants
 from unsay.segmentation.grouping import Labels, group_photo
 from unsay.segmentation.pipeline import recognise
-from unsay.segmentation.recipe import Network, read_recipe
+from unsay.segmentation.recipe import Grouping, Network, read_recipe
 from unsay.segmentation.recognition import Constants
 from unsay.segmentation.regions import Regions, Scene, coverage
 from unsay.segmentation.sizes import at_size, enlarge
@@ -37,6 +37,7 @@ from unsay.training.segment_ablation_config import GROUPINGS, AblationConfig, Se
 from unsay.training.segment_ablation_runs import Learned
 from unsay.training.segment_bundle import RegionsWithClasses
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Counts = npt.NDArray[np.int64]
 Maps = dict[str, Array]
@@ -112,18 +113,16 @@ class Judge:
 
     def add(self, sample: Sample) -> None:
         """Judge one photo under every setting."""
-        maps, looking = timed(lambda: self.trunk.see(prepare(sample.rgb, self.features)))
+        maps, seeing = timed(see, self.trunk, sample.rgb, self.features)
         partitions = {name: partition(name, sample, maps) for name in GROUPINGS}
-        cuts: dict[str, tuple[list[Maps], float]] = {}
         for setting, judged in self.by_regions.items():
-            part, cutting = partitions[setting.grouping], 0.0
-            if setting.regions == "crops" and setting.grouping not in cuts:
-                cuts[setting.grouping] = timed(lambda groups=part.groups: self._cut(sample.rgb, groups))  # type: ignore[misc]
-            crops, cutting = cuts[setting.grouping] if setting.regions == "crops" else (None, 0.0)
+            part, crops, cutting = partitions[setting.grouping], None, 0.0
+            if setting.regions == "crops":
+                crops, cutting = timed(self._cut, sample.rgb, part.groups)
             for seed in self.config.seeds:
                 network = self.networks[setting.variant, seed]
-                regions, describing = timed(lambda n=network, p=part, c=crops: describe(n, maps, p.groups, c))  # type: ignore[misc]
-                before = looking + part.seconds + cutting + describing
+                regions, describing = timed(describe, network, maps, part.groups, crops)
+                before = seeing + part.seconds + cutting + describing
                 for one in judged:
                     self._judge(one, seed, Scene(part.groups, regions), part.counts, before)
 
@@ -131,7 +130,7 @@ class Judge:
         tally, learned = self.tallies[setting, seed], self.learned[setting.variant, seed]
         bundle = learned.sentences if setting.evidence == "sentences" else learned.bundle
         scene = Scene(scene.groups, speaking(scene.regions, setting.evidence))
-        (named, scores), naming = timed(lambda: recognise(scene, self.words, bundle, self.constants, SegmentOptions()))
+        (named, scores), naming = timed(recognise, scene, self.words, bundle, self.constants, SegmentOptions())
         _count(tally.found, named, counts)
         _count(tally.given, name_given(scene, counts, self.words, bundle, self.constants), counts)
         _count(tally.oracle, counts.argmax(1), counts)
@@ -146,21 +145,27 @@ class Judge:
         return [see_box(self.trunk, rgb, groups == k, side) for k in range(int(groups.max()) + 1)]
 
 
+def see(trunk: Trunk, rgb: Pixels, network: Network) -> Maps:
+    """The trunk's maps of a photo, or of a part of one, at the size that `network` gives it."""
+    return trunk.see(prepare(rgb, network))
+
+
 def partition(grouping: str, sample: Sample, maps: Maps) -> Partition:
     """The photo's groups by one of `GROUPINGS`, and what they cover of the truth at the photo's size."""
-    recipe = GROUPINGS[grouping]
-    height, width = maps["last"].shape[1:]
-
-    def group() -> tuple[Labels, Labels]:
-        every = np.arange(height * width, dtype=np.int32).reshape(height, width)
-        groups = every if recipe is None else group_photo(sample.rgb, maps, recipe)
-        return groups, enlarge(at_size(groups, sample.rgb), sample.rgb, smooth=False)
-
-    (groups, drawn), seconds = timed(group)
+    groups, grouped = timed(group, GROUPINGS[grouping], sample.rgb, maps)
+    drawn, drawing = timed(at_size, groups, sample.rgb)
+    drawn, judged = enlarge(drawn, sample.rgb, smooth=False), sample.truth < CLASSES
     counts = np.zeros((int(groups.max()) + 1, CLASSES), np.int64)
-    judged = sample.truth < CLASSES
     np.add.at(counts, (drawn[judged], sample.truth[judged]), 1)
-    return Partition(groups, counts, seconds)
+    return Partition(groups, counts, grouped + drawing)
+
+
+def group(recipe: Grouping | None, rgb: Pixels, maps: Maps) -> Labels:
+    """Groups as `recipe` makes them; None: every patch of the region encoder is one."""
+    if recipe is not None:
+        return group_photo(rgb, maps, recipe)
+    height, width = maps["last"].shape[1:]
+    return np.arange(height * width, dtype=np.int32).reshape(height, width)
 
 
 def see_box(trunk: Trunk, rgb: Pixels, region: npt.NDArray[np.bool_], network: Network) -> Maps:
@@ -169,7 +174,7 @@ def see_box(trunk: Trunk, rgb: Pixels, region: npt.NDArray[np.bool_], network: N
     x, y, w, h = cv2.boundingRect(region.astype(np.uint8))
     top, bottom = y * height // rows, -(-(y + h) * height // rows)
     left, right = x * width // columns, -(-(x + w) * width // columns)
-    return trunk.see(prepare(np.ascontiguousarray(rgb[top:bottom, left:right]), network))
+    return see(trunk, np.ascontiguousarray(rgb[top:bottom, left:right]), network)
 
 
 @torch.inference_mode()
@@ -209,10 +214,10 @@ def name_given(scene: Scene, counts: Counts, words: list[str], bundle: Bundle, c
     return np.asarray(np.array([0, *classes], np.int64)[named])
 
 
-def timed(work: Callable[[], T]) -> tuple[T, float]:
+def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
     """What `work` returns, and the seconds it took."""
     start = time.perf_counter()
-    result = work()
+    result = work(*args, **kwargs)
     return result, time.perf_counter() - start
 
 
