@@ -119,8 +119,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> AblationConfig:
         side=16,
         groups=2,
         nouns=NounConfig(least_photos=1),
-        epochs=12,
-        batch=8,
+        epochs=6,
+        batch=4,
         rate=1e-2,
         warmup=2,
         machine=MachineConfig(accelerator="cpu", threads=1),
@@ -176,12 +176,12 @@ def test_the_table_and_the_numbers_say_what_they_are_of(result: dict[str, Any], 
     keep(result, tmp_path / "numbers.json")
     stored = json.loads((tmp_path / "numbers.json").read_text())
     assert stored["tables"] == result["tables"]
-    assert stored["config"]["train"]["epochs"] == 12
+    assert stored["config"]["train"]["epochs"] == 6
     assert {"torch", "numpy"} <= set(stored["versions"])
     assert set(stored["stages"]) == {"looking at the training photos", "training", "lexicons", "judging"}
     text = table(stored)
     assert "voc report: 3 photos, 20 words" in text
-    assert "trained on 18 photos, 12 epochs; seeds 3, 5" in text
+    assert "trained on 18 photos, 6 epochs; seeds 3, 5" in text
     assert all(f"| {row}" in text for rows in TABLES.values() for row in rows)
     with pytest.raises(BadInput, match="cannot write the numbers"):
         keep(result, tmp_path / "numbers.json" / "below")
