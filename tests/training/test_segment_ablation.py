@@ -115,7 +115,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> AblationConfig:
     (root / "voc" / "ImageSets" / "Segmentation" / "report.txt").write_text("0\n1\n2\n")
     train = SegmentConfig(
         data=DataConfig(path=str(root / "pairs")),
-        starter=StarterConfig(tune=False, channels=12, width=16, heads=2, layers=1, text=8, dropout=0.0),
+        starter=StarterConfig(tune=False, channels=12, width=16, heads=2, layers=2, text=8, dropout=0.0),
         side=16,
         groups=2,
         nouns=NounConfig(least_photos=1),
@@ -293,6 +293,20 @@ def test_runs_differ_in_what_is_compared_alone(config: AblationConfig) -> None:
     assert run_config(config, "image-level", 3).loss.objective == "image"
 
 
+def test_context_takes_two_layers() -> None:
+    """Why one layer is refused: it gives the same regions either way."""
+    torch.manual_seed(0)
+    patches, shares = torch.rand(1, 12, 3, 4), (torch.rand(1, 3, 12) > 0.5).float()
+    for layers in (1, 2):
+        sizes = StarterConfig(tune=False, channels=12, width=16, heads=2, layers=layers, text=8)
+        encoder, alone = (
+            StarterEncoder(dataclasses.replace(sizes, context=context), nn.Identity()).eval()
+            for context in (True, False)
+        )
+        alone.load_state_dict(encoder.state_dict())
+        assert torch.allclose(encoder(patches, shares), alone(patches, shares), atol=1e-5) == (layers == 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -301,6 +315,7 @@ def test_runs_differ_in_what_is_compared_alone(config: AblationConfig) -> None:
         ({"limit": -1}, "limit is -1"),
         ({"photos": -3}, "photos is -3"),
         ({"crop_side": 0}, "crop_side is 0"),
+        ({"train": SegmentConfig(starter=StarterConfig(layers=1))}, "layers is 1"),
         ({"train": SegmentConfig(network="paper")}, "the starter's networks"),
         ({"train": SegmentConfig(data=DataConfig(kind="coco"))}, "kind tsv"),
     ],

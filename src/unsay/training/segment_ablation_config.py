@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unsay.errors import BadInput
+from unsay.models.starter_encoder import StarterConfig
 from unsay.segmentation.grouping import STARTER
 from unsay.segmentation.recipe import Grouping
 from unsay.training.segment_config import SegmentConfig, check_config
@@ -25,11 +26,11 @@ class AblationConfig:
     out: str = "runs/segment-ablation"
     """Folder of the training runs; one that is finished there is not trained again."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    photos: int = 3000
+    photos: int = 2000
     """So many training photos, evenly spaced among those of `train.data`; 0: all."""
     crop_side: int = 224
     """Long side in pixels to which a region that is cut out is brought."""
-    train: SegmentConfig = field(default_factory=SegmentConfig)
+    train: SegmentConfig = field(default_factory=lambda: SegmentConfig(starter=StarterConfig(tune=False, layers=2)))
     """What all runs have in common; its `out` and `seed` are not read. `cache` empty: `<out>/cache`."""
 
 
@@ -117,5 +118,10 @@ def check_ablation(config: AblationConfig) -> None:
             raise BadInput(f"{name} is {getattr(config, name)}; give a number of photos, or 0 for all")
     if config.photos and config.train.data.kind != "tsv":
         raise BadInput(f"photos is {config.photos}, which only data of the kind tsv can be cut to: set it to 0")
+    if config.train.starter.layers < 2:
+        raise BadInput(
+            f"train.starter.layers is {config.train.starter.layers}; in a single layer region tokens read patches that "
+            "have seen no other, so context and no context are the same: give 2 or more"
+        )
     if config.crop_side < 1:
         raise BadInput(f"crop_side is {config.crop_side}; give a size in pixels, such as 224")
