@@ -21,7 +21,9 @@ from unsay.errors import BadInput
 from unsay.evaluation.datasets import Sample
 from unsay.models.starter_encoder import StarterConfig, StarterEncoder
 from unsay.results import Pixels
+from unsay.segmentation.asking import ask, read_constants
 from unsay.segmentation.recipe import Network
+from unsay.segmentation.recognition import evidence
 from unsay.segmentation.regions import Regions
 from unsay.training.config import load_config
 from unsay.training.nouns import NounConfig
@@ -30,7 +32,7 @@ from unsay.training.segment import Segmenter
 from unsay.training.segment_ablation import ablate_segment, keep, table
 from unsay.training.segment_ablation_config import GROUPINGS, TABLES, AblationConfig, check_ablation, run_config
 from unsay.training.segment_ablation_judging import Trunk, describe, partition, see_box, speaking
-from unsay.training.segment_ablation_runs import chosen_captions, remembering
+from unsay.training.segment_ablation_runs import chosen_captions, learned, remembering, run_configs, train
 from unsay.training.segment_bundle import RegionsWithClasses
 from unsay.training.segment_config import MachineConfig, SegmentConfig
 from unsay.training.segment_features import View
@@ -113,7 +115,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> AblationConfig:
         write(root / "voc" / "SegmentationClass" / f"{kind}.png", truth)
     (root / "voc" / "ImageSets" / "Segmentation").mkdir(parents=True)
     (root / "voc" / "ImageSets" / "Segmentation" / "report.txt").write_text("0\n1\n2\n")
-    train = SegmentConfig(
+    common = SegmentConfig(
         data=DataConfig(path=str(root / "pairs")),
         starter=StarterConfig(tune=False, channels=12, width=16, heads=2, layers=2, text=8, dropout=0.0),
         side=16,
@@ -126,7 +128,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> AblationConfig:
         machine=MachineConfig(accelerator="cpu", threads=1),
     )
     return AblationConfig(
-        data=str(root / "voc"), out=str(root / "out"), seeds=SEEDS, photos=18, crop_side=64, train=train
+        data=str(root / "voc"), out=str(root / "out"), seeds=SEEDS, photos=18, crop_side=64, train=common
     )
 
 
@@ -166,8 +168,8 @@ def test_the_rows_differ_in_what_they_say(result: dict[str, Any]) -> None:
     assert grouping["k-means, patches"]["regions"]["mean"] < 16
     assert grouping["agglomerative, patches"]["oracle mIoU-7"]["mean"] > 0.9
     assert tables["evidence"]["class names only"]["presence mAP"]["spread"] == 0  # no seed enters
-    learned = tables["objective"]["one-way"]["sentences only: mIoU-7, words given"]["values"]
-    assert np.mean(learned) > 0.7  # though every seed begins elsewhere: red is dog, blue is cat, yellow is person
+    told = tables["objective"]["one-way"]["sentences only: mIoU-7, words given"]["values"]
+    assert np.mean(told) > 0.7  # though every seed begins elsewhere: red is dog, blue is cat, yellow is person
     rows = [tables["objective"][n] for n in ("two-way", "image-level")] + [tables["regions"]["crops"]]
     assert all(row["setting"] != tables["objective"]["one-way"]["setting"] for row in rows)
 
@@ -198,6 +200,21 @@ def test_finished_runs_are_not_trained_again(
     assert (again["photos"], again["seeds"]) == (1, [3])
     row = again["tables"]["objective"]["one-way"]
     assert math.isfinite(row["mIoU-7"]["mean"])
+
+
+def test_sentences_alone_know_no_class(config: AblationConfig, result: dict[str, Any]) -> None:
+    """Of words that ImageNet's classes cover; neither bundle needs a text network for what will be asked."""
+    run = run_configs(config)["one-way", SEEDS[0]]
+    one = learned(run, train(run, build(run)), build(run), ["dog"])
+    assert not (Path(run.out) / "lexicon" / "text.onnx").exists()
+    constants, regions = read_constants(one.bundle), np.zeros((2, 8), np.float32)
+    logits, area = np.zeros((2, 1000), np.float32), np.ones(2, np.float32)
+    for bundle, covered in ((one.bundle, True), (one.sentences, False)):
+        queries = ask(["dog", *constants.background], bundle, constants)
+        assert queries.covered[0] == covered
+        rows = evidence(queries, Regions(regions, logits, area), constants)
+        assert np.allclose(rows[0], rows[0, 0])
+        assert (rows[0, 0] == constants.unseen_bonus) != covered
 
 
 def test_presence_is_left_out_where_no_photo_has_a_name(config: AblationConfig, tmp_path: Path) -> None:
@@ -232,9 +249,9 @@ def test_ignored_pixels_are_not_counted() -> None:
 def test_a_box_cuts_out_its_part_of_the_photo() -> None:
     trunk = Trunk(lambda pixels: {"pixels": pixels}, None)
     region = np.zeros((3, 4), bool)
-    region[1, 1:3] = True
+    region[2, 1:3] = True
     photo = np.zeros((30, 40, 3), np.uint8)
-    photo[10:20, 10:30] = 255
+    photo[20:, 10:30] = 255
     pixels = see_box(trunk, photo, region, Network("", 64, 32, (0.0,) * 3, (255.0,) * 3))["pixels"]
     assert pixels.shape == (1, 3, 32, 64)
     assert (pixels == 1).all()
