@@ -105,7 +105,10 @@ def ablate_segment(config: AblationConfig, build: Build = build_networks, trunk:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as plain text: a heading, then one table for each thing that is varied; mean (largest - smallest)."""
+    """The result as plain text: a heading, then one table for each thing that is varied.
+
+    A figure is the mean over the seeds (largest - smallest); no brackets where all seeds agree.
+    """
     epochs, seeds = result["config"]["train"]["epochs"], ", ".join(map(str, result["seeds"]))
     lines = [
         f"{result['data']} {result['split']}: {result['photos']} photos, {len(result['words'])} words offered for all;",
@@ -181,7 +184,8 @@ def _spread(values: list[float]) -> dict[str, Any]:
 def _cell(measure: dict[str, Any] | None) -> str:
     if measure is None or measure["mean"] is None:
         return "-"
-    return f"{measure['mean']:.3f} ({measure['spread']:.3f})"
+    spread = f" ({measure['spread']:.3f})" if measure["spread"] else ""
+    return f"{measure['mean']:.3f}{spread}"
 
 
 @contextmanager
