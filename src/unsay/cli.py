@@ -33,6 +33,7 @@ app = typer.Typer(
 evaluate = typer.Typer(help="Score a bundle on a data set.", no_args_is_help=True)
 prepare = typer.Typer(help="Make data for training and judging.", no_args_is_help=True)
 train = typer.Typer(help="Train a network (needs the extra: pip install 'unsay[train]').", no_args_is_help=True)
+ablate = typer.Typer(help="Measure what each part of a method is worth.", no_args_is_help=True)
 imports = typer.Typer(help="Make a bundle of open weights that you have.", no_args_is_help=True)
 pack = typer.Typer(help="Training packs for a machine that is lent for a while.", no_args_is_help=True)
 
@@ -48,6 +49,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (prepare, "scenes", learning.scenes),
     (train, "segment", learning.segment),
     (train, "inpaint", learning.inpaint),
+    (ablate, "segment", learning.ablate_segment),
     (app, "export", learning.export),
     (imports, "clip", importing.clip),
     (pack, "make", learning.pack_make),
@@ -59,6 +61,7 @@ for group, name in (
     (evaluate, "evaluate"),
     (prepare, "prepare"),
     (train, "train"),
+    (ablate, "ablate"),
     (imports, "import"),
     (pack, "pack"),
 ):

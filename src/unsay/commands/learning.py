@@ -1,4 +1,4 @@
-"""`unsay prepare`, `unsay train`, `unsay export`, `unsay pack`: the learning half, which needs the `[train]` extra."""
+"""`unsay prepare|train|ablate|export|pack`: the learning half, which needs the `[train]` extra."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from unsay.commands.console import working
+from unsay.commands.judging import LimitCount, Split
 from unsay.errors import UnsayError
 
 EXTRA = {
@@ -71,6 +72,31 @@ def inpaint(config: Config, resume: Resume = False, minutes: Minutes = None) -> 
         from unsay.training.inpaint import InpaintConfig, train_inpaint
 
         print(train_inpaint(load_config(config, InpaintConfig), max_minutes=minutes, resume=resume))
+
+
+def ablate_segment(
+    config: Config,
+    split: Split = None,
+    limit: LimitCount = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep all numbers here.")
+    ] = None,
+) -> None:
+    """Train the segmentation half without this and without that, judge each; prints four tables."""
+    _log_to_stderr()
+    with learning_half():
+        import dataclasses
+
+        from unsay.training.config import load_config
+        from unsay.training.segment_ablation import ablate_segment, keep, table
+        from unsay.training.segment_ablation_config import AblationConfig
+
+        settings = load_config(config, AblationConfig)
+        chosen = dataclasses.replace(settings, split=split or settings.split, limit=limit or settings.limit)
+        result = ablate_segment(chosen)
+        if output is not None:
+            keep(result, output)
+        print(table(result))
 
 
 def export(
