@@ -30,10 +30,10 @@ from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_t
 from unsay.results import Pixels
 from unsay.segmentation.borders import draw_borders
 from unsay.segmentation.grouping import STARTER, group_photo
-from unsay.segmentation.recipe import Grouping
-from unsay.segmentation.vision import Array, working_size
+from unsay.segmentation.recipe import Grouping, Network
+from unsay.segmentation.vision import Array, prepare
 
-SIDE = 512
+AS_THE_STARTER = Network("", 512, 32, (MEAN,) * 3, (SCALE,) * 3)
 TUNED_ON = 25
 """Photos from which a peer's parameter is tuned to a number of segments."""
 SUPERPIXELS = STARTER.options["superpixels"]
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="dev")
-    parser.add_argument("--trunk", default="efficientnet-lite0")
+    parser.add_argument("--trunk", default="efficientnet-lite2")
     parser.add_argument("--only", choices=("bsds", "voc"))
     parser.add_argument("--limit", type=int)
     parser.add_argument("--pictures", type=Path, help="folder for drawings of groups over scikit-image's free photos")
@@ -209,10 +209,8 @@ def draw_pictures(folder: Path, trunk: EfficientNetLite) -> None:
 
 @torch.inference_mode()
 def trunk_maps(trunk: EfficientNetLite, rgb: Pixels) -> Maps:
-    """The trunk's maps of a photo at `SIDE`."""
-    height, width = working_size(rgb.shape[0], rgb.shape[1], SIDE)
-    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if max(rgb.shape) > SIDE else cv2.INTER_CUBIC)
-    pixels = torch.from_numpy((small.astype(np.float32) - MEAN) / SCALE).permute(2, 0, 1)[None]
+    """The trunk's maps of a photo, which enters as it does in the starter."""
+    pixels = torch.from_numpy(prepare(rgb, AS_THE_STARTER))
     fine, last, _ = trunk(pixels)
     return {"fine": fine[0].numpy(), "last": last[0].numpy()}
 
