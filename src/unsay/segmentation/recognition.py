@@ -40,7 +40,9 @@ class Constants:
     temperature: float = 0.01
     """CLIP's T: the unit of a bundle without a lexicon, whose evidence is read against that of the competing words."""
     kind_margin: float = 0.8
-    """What a kind of the word ("man" for "person") has to beat the word itself by."""
+    """What a kind of the word ("girl" for "woman") has to beat the word itself by, where sentences use the word; less
+    as they rather use its kinds ("man" for "person").
+    """
     kind_photos: int = 100
     """Training photos from which a kind is known well enough to speak for a word."""
     trust_photos: float = 100.0
@@ -116,8 +118,7 @@ def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: 
     starts = np.cumsum([0, *(1 + len(k) for k in kinds)])[:-1]
     rows = [part for v, k in zip(own, kinds, strict=True) for part in ([v], [lexicon.vectors[i] for i in k])]
     vectors = np.array([row for part in rows for row in part], np.float32)
-    margin = np.full(len(vectors), constants.kind_margin, np.float32)
-    margin[starts] = 0.0
+    margin = np.concatenate([_margins(word, k, lexicon, constants) for word, k in zip(words, kinds, strict=True)])
     classes = [lexicon.classes.get(word, []) for word in words]
     covered = np.array([bool(c) for c in classes])
     animal = np.array([bool(c) and min(c) < ANIMAL_CLASSES for c in classes])
@@ -127,6 +128,13 @@ def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: 
     )
     trust = (seen / (seen + max(constants.trust_photos, 1e-6))).astype(np.float32)
     return Queries(vectors, starts, _units(vectors, lexicon, constants), margin, shares, covered, animal, trust)
+
+
+def _margins(word: str, kinds: list[int], lexicon: Lexicon, constants: Constants) -> Array:
+    """0 for the word itself, then what each of its kinds has to pay, [1 + kinds]."""
+    own, theirs = lexicon.seen(word), sum(lexicon.photos[i] for i in kinds)
+    used = own / max(1, own + theirs)
+    return np.array([0.0, *(constants.kind_margin * used for _ in kinds)], np.float32)
 
 
 def _units(vectors: Array, lexicon: Lexicon, constants: Constants) -> Array:

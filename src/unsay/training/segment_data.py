@@ -34,7 +34,7 @@ EMBEDDED = 1024
 
 
 class Sample(NamedTuple):
-    """One photo: `inputs` [P, C] fp16 patches or [3, H, W] fp32 pixels, `groups` [h, w] int8, the numbers and counts of
+    """One photo: `inputs` [C, h', w'] fp16 maps or [3, H, W] fp32 pixels, `groups` [h, w] int8, the numbers and counts of
     its nouns, the embeddings [s, E] of its sentences.
     """
 
@@ -149,6 +149,25 @@ def coverage(groups: Tensor, most: int, grid: tuple[int, int]) -> Tensor:
     """Groups [B, h, w] -> the share of each of the grid's P patches in each group, [B, `most`, P] fp32."""
     planes = F.one_hot(groups.long(), most).permute(0, 3, 1, 2).float()
     return F.adaptive_avg_pool2d(planes, grid).flatten(2)
+
+
+def cut(batch: Batch, smallest: float, grid: tuple[int, int]) -> tuple[Batch, tuple[int, int]]:
+    """A part of every photo's map, and the parts' grid: one size for the batch, each side at least `smallest` of the
+    whole, each part at a place of its own. Drawn from torch's generator.
+    """
+    sizes = [round(cells * (smallest + (1 - smallest) * float(torch.rand(())))) for cells in grid]
+    height, width = (max(1, size) for size in sizes)
+    tops = torch.randint(grid[0] - height + 1, (len(batch.inputs),)).tolist()
+    lefts = torch.randint(grid[1] - width + 1, (len(batch.inputs),)).tolist()
+
+    def parts(maps: Tensor) -> Tensor:
+        step = maps.shape[-1] // grid[1]
+        places = zip(maps, tops, lefts, strict=True)
+        return torch.stack(
+            [m[..., y * step : (y + height) * step, x * step : (x + width) * step] for m, y, x in places]
+        )
+
+    return batch._replace(inputs=parts(batch.inputs), groups=parts(batch.groups)), (height, width)
 
 
 class SegmentData(pl.LightningDataModule):
