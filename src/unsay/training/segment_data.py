@@ -34,8 +34,8 @@ EMBEDDED = 1024
 
 
 class Sample(NamedTuple):
-    """One photo: `inputs` [C, h', w'] fp16 maps or [3, H, W] fp32 pixels, `groups` [h, w] int8, the numbers and counts of
-    its nouns, the embeddings [s, E] of its sentences.
+    """One photo: `inputs` [C, h', w'] fp16 maps or [3, H, W] fp32 pixels, `groups` [h, w] int8, the numbers and counts
+    of its nouns, the embeddings [s, E] of its sentences.
     """
 
     inputs: Tensor
