@@ -29,8 +29,8 @@ CHUNK = 256
 class View(NamedTuple):
     """One look at one photo.
 
-    groups [h, w] int8: the region of each cell of a grid, from 0; patches [C, h', w'] fp16: the map that the region encoder
-    reads, or None where it reads pixels.
+    groups [h, w] int8: the region of each cell of a grid, from 0; patches [C, h', w'] fp16: the map that the region
+    encoder reads, or None where it reads pixels.
     """
 
     groups: npt.NDArray[np.int8]
