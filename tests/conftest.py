@@ -53,11 +53,19 @@ def averaging_network(reach: int = 9) -> onnx.ModelProto:
 
 
 def write_tiny_bundle(folder: Path, *, max_side: int = 128, mask: str = "keep") -> Path:
-    """A bundle with a real inpaint part; its segment part is empty (see `colour_words`)."""
+    """A bundle with a real inpaint part; its segment part is well formed and names no network (see `colour_words`)."""
     onnx.save(averaging_network(), folder / "filler.onnx")
     section = {"file": "filler.onnx", "multiple": 16, "mean": MEAN, "std": STD, "mask": mask, "max_side": max_side}
     write_part(folder, "inpaint", section, files=["filler.onnx"], name="tiny", licence="Apache-2.0")
-    write_part(folder, "segment", {"threshold": 0.5}, files=[])
+    network = {"file": "none.onnx", "side": 64, "multiple": 8, "mean": [127.0] * 3, "deviation": [128.0] * 3}
+    segment = {
+        "features": network,
+        "grouping": {"maps": {"colour": 1.0}},
+        "encoder": {"file": "none.onnx", "maps": ["colour"]},
+        "text": {"file": "none.onnx", "tokenizer": "none.json", "templates": ["{}"]},
+        "recognition": {"threshold": 0.5},
+    }
+    write_part(folder, "segment", segment, files=[])
     return folder
 
 

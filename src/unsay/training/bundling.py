@@ -17,8 +17,8 @@ def write_part(folder: Path, verb: str, section: dict[str, Any], *, files: list[
     """Record `section` as the bundle's part for `verb` ("segment" or "inpaint").
 
     `files`: names already lying in `folder` that this part reads. `meta`: top-level keys to set (name, version,
-    licence, card), or dictionaries to merge into (`training`, `scores`). The manifest is replaced atomically. Files that
-    only the part's former version read are deleted, and scores measured with other files than these are dropped.
+    licence, card), or dictionaries to merge into (`training`, `scores`). The manifest is replaced atomically. Files
+    that only the part's former version read are deleted, and scores measured with other files are dropped.
     """
     path = folder / MANIFEST
     manifest: dict[str, Any] = {"format": FORMAT, "name": folder.name, "version": "0.1.0", "files": {}}

@@ -188,7 +188,7 @@ def section(config: SegmentConfig) -> dict[str, Any]:
     return {
         "features": {"file": "trunk.onnx", "side": 512, "multiple": 32, "mean": [MEAN] * 3, "deviation": [SCALE] * 3},
         "grouping": dataclasses.asdict(STARTER),
-        "encoder": {"file": "regions.onnx", "maps": ["fine", "last"]},
+        "encoder": {"file": "regions.onnx", "maps": ["fine", "last"] if config.starter.tune else ["last"]},
         "text": {"file": "text.onnx", "tokenizer": "tokenizer.json", "templates": list(config.nouns.templates)},
         "lexicon": {"words": "words.json", "vectors": "words.npz"},
         "recognition": dataclasses.asdict(Constants(**stored)),
