@@ -8,8 +8,8 @@ import torch
 from unsay.errors import BadInput
 from unsay.training.nouns import NounConfig
 from unsay.training.segment_config import SegmentConfig, check_config
-from unsay.training.segment_data import Batch, Sample, Steps, collate, coverage, cut
-from unsay.training.segment_loss import LossConfig, Nouns, Sentences
+from unsay.training.segment_data import Sample, Steps, collate, coverage
+from unsay.training.segment_loss import LossConfig
 
 CONFIG = SegmentConfig(batch=3, epochs=4)
 
@@ -18,34 +18,6 @@ def test_coverage_is_the_share_of_each_patch() -> None:
     groups = torch.tensor([[[0, 0, 1, 1], [0, 1, 1, 1]]], dtype=torch.int8)
     assert coverage(groups, 3, (1, 2)).tolist() == [[[0.75, 0.0], [0.25, 1.0], [0.0, 0.0]]]
     assert torch.allclose(coverage(groups, 2, (2, 3)).sum(1), torch.ones(1, 6))
-
-
-def test_a_cut_keeps_maps_and_groups_together_and_is_one_size_for_the_batch() -> None:
-    """Each cell of the maps holds its own place; the groups lie on a grid twice as fine."""
-    grid, photos = (6, 8), 32
-    places = torch.arange(48).view(1, 1, 6, 8).repeat(photos, 1, 1, 1)
-    groups = torch.arange(48).view(6, 8).repeat_interleave(2, 0).repeat_interleave(2, 1).repeat(photos, 1, 1)
-    none = torch.zeros(0, dtype=torch.long)
-    batch = Batch(places, groups, Nouns(none, none, none), Sentences(torch.zeros(0, 1), none))
-    sizes = set()
-    for seed in range(40):
-        torch.manual_seed(seed)
-        part, (height, width) = cut(batch, 0.5, grid)
-        assert part.inputs.shape == (photos, 1, height, width)
-        assert torch.equal(part.groups[:, ::2, ::2], part.inputs[:, 0])
-        assert torch.equal(part.groups[:, 1::2, 1::2], part.inputs[:, 0])
-        rows, columns = part.inputs[0, 0] // 8, part.inputs[0, 0] % 8
-        assert torch.equal(rows, rows[:, :1].expand_as(rows))
-        assert columns[0].diff().eq(1).all()
-        if height < 6:
-            assert len(part.inputs[:, 0, 0, 0].unique()) > 1
-        sizes.add((height, width))
-    assert {h for h, _ in sizes} == {3, 4, 5, 6}
-    assert {w for _, w in sizes} == {4, 5, 6, 7, 8}
-    torch.manual_seed(0)
-    whole, same_grid = cut(batch, 1.0, grid)
-    assert same_grid == grid
-    assert torch.equal(whole.inputs, places)
 
 
 def test_an_epoch_is_every_photo_once_in_an_order_of_its_own() -> None:
@@ -99,8 +71,6 @@ def test_a_batch_knows_which_photo_each_noun_and_sentence_is_of() -> None:
         ({"network": "resnet"}, "starter, paper"),
         ({"groups": 128}, "groups is 128"),
         ({"ema": 1.0}, "ema is 1"),
-        ({"crop": 0.0}, "crop is 0"),
-        ({"crop": 0.8, "network": "paper"}, "1 for any but the starter"),
         ({"loss": LossConfig("three-way")}, "one-way, two-way, image"),
         ({"nouns": NounConfig(templates=("a photo",))}, "each with {} for the noun"),
     ],

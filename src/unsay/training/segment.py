@@ -26,7 +26,7 @@ from unsay.errors import BadInput
 from unsay.training.config import config_from
 from unsay.training.segment_callbacks import Checkpoints, Minutes
 from unsay.training.segment_config import SegmentConfig, check_config
-from unsay.training.segment_data import Batch, SegmentData, coverage, cut
+from unsay.training.segment_data import Batch, SegmentData, coverage
 from unsay.training.segment_loss import image_sentence_loss, noun_loss
 from unsay.training.segment_networks import Networks, build_networks
 
@@ -70,10 +70,8 @@ class Segmenter(pl.LightningModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, weighted, by name."""
-        settings, grid = self.config.loss, self.grid
-        if self.config.crop < 1:
-            batch, grid = cut(batch, self.config.crop, grid)
-        shares = coverage(batch.groups, self.config.groups, grid)
+        settings = self.config.loss
+        shares = coverage(batch.groups, self.config.groups, self.grid)
         everything = torch.ones_like(shares[:, :1])
         asked = everything if settings.objective == "image" else shares
         if settings.sentence:

@@ -56,8 +56,6 @@ class SegmentConfig:
     """At most so many groups a photo (K)."""
     flip: bool = False
     """Every photo is mirrored in half of the epochs; the starter keeps a second view for that."""
-    crop: float = 1.0
-    """Every step sees parts of the starter's maps, their sides at least this much of the whole; 1: all of them."""
     nouns: NounConfig = field(default_factory=NounConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: int = 12
@@ -89,7 +87,5 @@ def check_config(config: SegmentConfig) -> None:
         raise BadInput(f"groups is {config.groups}; 1 to 127 are possible")
     if not 0 <= config.ema < 1:
         raise BadInput(f"ema is {config.ema}; it must be at least 0 and below 1")
-    if not 0 < config.crop <= 1 or (config.crop < 1 and config.network != "starter"):
-        raise BadInput(f"crop is {config.crop}; it must be above 0 and at most 1, and 1 for any but the starter")
     if not config.nouns.templates or any("{}" not in t for t in config.nouns.templates):
         raise BadInput(f"nouns.templates are {config.nouns.templates}; give at least one, each with {{}} for the noun")

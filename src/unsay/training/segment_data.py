@@ -151,25 +151,6 @@ def coverage(groups: Tensor, most: int, grid: tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(planes, grid).flatten(2)
 
 
-def cut(batch: Batch, smallest: float, grid: tuple[int, int]) -> tuple[Batch, tuple[int, int]]:
-    """A part of every photo's map, and the parts' grid: one size for the batch, each side at least `smallest` of the
-    whole, each part at a place of its own. Drawn from torch's generator.
-    """
-    sizes = [round(cells * (smallest + (1 - smallest) * float(torch.rand(())))) for cells in grid]
-    height, width = (max(1, size) for size in sizes)
-    tops = torch.randint(grid[0] - height + 1, (len(batch.inputs),)).tolist()
-    lefts = torch.randint(grid[1] - width + 1, (len(batch.inputs),)).tolist()
-
-    def parts(maps: Tensor) -> Tensor:
-        step = maps.shape[-1] // grid[1]
-        places = zip(maps, tops, lefts, strict=True)
-        return torch.stack(
-            [m[..., y * step : (y + height) * step, x * step : (x + width) * step] for m, y, x in places]
-        )
-
-    return batch._replace(inputs=parts(batch.inputs), groups=parts(batch.groups)), (height, width)
-
-
 class SegmentData(pl.LightningDataModule):
     """Prepares the pairs (once, whatever the number of processes) and gives their batches.
 
