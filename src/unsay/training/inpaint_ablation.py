@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import unsay
+from unsay.evaluation.inpaint_result import COLUMNS
 from unsay.evaluation.metrics import NAMES
 from unsay.evaluation.peers import RIM_ALONE, TELEA, Filler
 from unsay.evaluation.tables import text_table
@@ -31,14 +32,7 @@ from unsay.training.photos import Photos
 
 log = logging.getLogger(__name__)
 PACKAGES = ("numpy", "opencv-python-headless", "torch", "pytorch-lightning")
-COLUMNS = {
-    "psnr": ("PSNR", 2),
-    "ssim": ("SSIM", 4),
-    "l1": ("L1 %", 2),
-    "hole_psnr": ("hole PSNR", 2),
-    "structure": ("structure", 3),
-    "texture": ("texture", 3),
-}
+PRINTED = {name: COLUMNS[name] for name in NAMES}
 """Measures that are printed, with their heads and digits."""
 
 
@@ -81,7 +75,7 @@ def table(result: dict[str, Any]) -> str:
         f"trained {train['steps']} steps of {train['batch']} crops of {train['crop']}x{train['crop']};",
         f"seeds {seeds}: mean (largest - smallest); structure: lower is better; texture: 1 is the photo's own",
     ]
-    head = ["values", *(name for name, _ in COLUMNS.values()), "s a step"]
+    head = ["values", *(name for name, _ in PRINTED.values()), "s a step"]
     for name, rows in result["tables"].items():
         cells = [[row, f"{f['values']:,}", *_cells(f["all"]), spread_cell(f["seconds"], 3)] for row, f in rows.items()]
         lines += ["", text_table([name, *head], cells)]
@@ -123,7 +117,7 @@ def _peer(filler: Filler, judged: list[Judged]) -> dict[str, Any]:
 
 
 def _cells(measures: dict[str, Any]) -> list[str]:
-    return [spread_cell(measures[name], digits) for name, (_, digits) in COLUMNS.items()]
+    return [spread_cell(measures[name], digits) for name, (_, digits) in PRINTED.items()]
 
 
 def _by_band(result: dict[str, Any]) -> str:

@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from unsay.evaluation.inpaint import ALL_BANDS, band_name, hole_for, list_photos, read_photo
+from unsay.evaluation.inpaint import ALL_BANDS, hole_for, list_photos, read_photo
+from unsay.evaluation.inpaint_result import band_name
 from unsay.evaluation.metrics import Scores, mean_scores, score
 from unsay.results import Mask, Pixels
 from unsay.training.features import feature_network
