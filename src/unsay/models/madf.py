@@ -57,7 +57,7 @@ class MADFConfig:
 
 
 class FilterGenerator(nn.Module):
-    """Mask-Aware Dynamic Filtering (the paper's section of that name), one encoder level, in its exact fast form (ours).
+    """Mask-Aware Dynamic Filtering (the paper's section of that name), one encoder level; the exact fast form is ours.
 
     `conv` carries the mask on: m_l = relu(conv(m_{l-1})), M channels. `conv1` holds the 1x1 convolution that turns
     m_l(p) into point p's own filter [C_in * k * k, C_out] (C_in slowest, C_out fastest). The filter is linear in
@@ -92,7 +92,10 @@ class FilterGenerator(nn.Module):
 
 
 class PointwiseNorm(nn.Module):
-    """Point-wise Normalization (the paper's section of that name): x * (1 + scale) + bias, maps predicted from a guide."""
+    """Point-wise Normalization (the paper's section of that name): batch-norm, then x * (1 + scale) + bias.
+
+    Both maps are predicted at every point from a guide.
+    """
 
     def __init__(self, channels: int, guide: int, hidden: int) -> None:
         super().__init__()

@@ -188,5 +188,5 @@ def filter_with_uniform(generator: FilterGenerator, x: Tensor, m: Tensor, consta
     windows = F.unfold(x, kernel, padding=kernel // 2, stride=2).transpose(1, 2)[rest.flatten(1)]
     parts = (windows @ generator.bank().flatten(1).T).unflatten(1, (-1, generator.out_channels))
     at_rest = (parts[:, :-1] * m.permute(0, 2, 3, 1)[rest].unsqueeze(2)).sum(1) + parts[:, -1]
-    filled: Tensor = y.index_put((rest,), at_rest).permute(0, 3, 1, 2)
-    return F.relu(filled)
+    filled: Tensor = F.relu(y.index_put((rest,), at_rest).permute(0, 3, 1, 2))
+    return filled
