@@ -40,8 +40,8 @@ def load_network(checkpoint: Path, config: MADFConfig) -> MADF:
     return network.eval()
 
 
-def export_network(network: MADF, path: Path) -> None:
-    """Write `network` as one ONNX file with free height and width; weights are stored as fp16, run as fp32.
+def export_network(network: MADF, path: Path, *, half: bool = True) -> None:
+    """Write `network` as one ONNX file with free height and width; with `half`, weights stored as fp16, run as fp32.
 
     ONNX inputs: `image` float32 [1, 3, H, W] and `mask` float32 [1, 1, H, W], 1 = keep; output `fill` [1, 3, H, W].
     """
@@ -55,8 +55,15 @@ def export_network(network: MADF, path: Path) -> None:
         {"image": axes, "mask": axes, "fill": axes},
     )
     scratch = path.with_suffix(".part")
-    save(halve_weights(model), scratch)
+    save(halve_weights(model) if half else model, scratch)
     os.replace(scratch, path)
+
+
+def madf_section(network: MADF, max_side: int) -> dict[str, Any]:
+    """What the manifest says of an exported `network` under `inpaint`; see `unsay.inpainting.recipe`."""
+    multiple = 2**network.config.levels
+    settings = {"mean": list(MEAN), "std": list(STD), "mask": "keep"}
+    return {"file": FILE, "multiple": multiple, "max_side": max_side, **settings}
 
 
 def export_inpaint(
@@ -75,14 +82,7 @@ def export_inpaint(
     folder.mkdir(parents=True, exist_ok=True)
     network = load_network(checkpoint, config.network)
     export_network(network, folder / FILE)
-    section = {
-        "file": FILE,
-        "multiple": 2**config.network.levels,
-        "mean": list(MEAN),
-        "std": list(STD),
-        "mask": "keep",
-        "max_side": max_side or 2 * config.crop,
-    }
+    section = madf_section(network, max_side or 2 * config.crop)
     learned = {
         "method": "MADF (Zhu et al. 2021)",
         "values": sum(p.numel() for p in network.parameters()),
