@@ -100,7 +100,8 @@ def onnx(
     ],
     output: Folder,
     like: Annotated[
-        str | None, typer.Option("--like", metavar="lama|migan", help="Settings of a known file; other options go before them.")
+        str | None,
+        typer.Option("--like", metavar="lama|migan", help="The settings of a known file; others prevail."),
     ] = None,
     value_range: Range = None,
     output_range: Annotated[

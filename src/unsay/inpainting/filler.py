@@ -63,10 +63,13 @@ class Filler:
         return self._pixels(np.asarray(fill), pending.shape)[: hole.shape[0], : hole.shape[1]]
 
     def _padded(self, rgb: Pixels, hole: Mask) -> tuple[Pixels, Mask]:
-        """Both, extended at the right and bottom to the network's multiples.
+        """Both, the hole grown, extended at the right and bottom to the network's multiples.
 
         Ours is padded as if that were hole: nothing is known there, and the network's own padding says so too.
         """
+        if self.recipe.grow:
+            reach = 2 * self.recipe.grow + 1
+            hole = cv2.dilate(hole.view(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
         room = [(0, -side % self.multiple) for side in hole.shape]
         if self.recipe.pad == "mirror":
             return np.pad(rgb, [*room, (0, 0)], "symmetric"), np.pad(hole, room, "symmetric")
@@ -74,9 +77,6 @@ class Filler:
 
     def _prepared(self, rgb: Pixels, hole: Mask) -> tuple[Floats, Floats]:
         """image [1, 3, H, W], 0 in the hole, and mask [1, 1, H, W], as the recipe says."""
-        if self.recipe.grow:
-            reach = 2 * self.recipe.grow + 1
-            hole = cv2.dilate(hole.view(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
         colours = (rgb.astype(np.float32) / np.float32(255) - self.mean) / self.std * ~hole[..., None]
         if self.recipe.colours == "bgr":
             colours = colours[..., ::-1]

@@ -195,17 +195,26 @@ class MADF(nn.Module):
         return lifted
 
     def _recover(self, lifted: list[Tensor], inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The recovery decoder: transposed convolution, then mixing with the encoder's level below.
+        """The recovery decoder, from level L to the image.
 
         lifted: as `_encode` gives it; inputs [B, 6, H, W]. Returns the features of levels L..2 after mixing and ReLU,
         [B, D_l, H / 2**(l-1), W / 2**(l-1)] (the guides of the first refinement), and output 0 [B, 3, H, W].
         """
         x, features = lifted[-1], []
         for level in range(self.config.levels, 1, -1):
-            x = getattr(self, f"deconv_{level}")(x)
-            x = F.relu(getattr(self, f"att_conv_{level}")["conv"](torch.cat([lifted[level - 2], x], 1)))
+            x = self.recover_level(level, x, lifted[level - 2])
             features.append(x)
-        return features, self.att_conv_1["conv"](torch.cat([inputs, self.deconv_1(x)], 1))  # type: ignore[operator, index]
+        return features, self.recover_level(1, x, inputs)
+
+    def recover_level(self, level: int, x: Tensor, skip: Tensor) -> Tensor:
+        """One level of the recovery decoder, 1..L: transposed convolution, then mixing with the level below.
+
+        x [B, D_in, h, w], skip [B, S, 2h, 2w] (lifted level l - 1; at level 1 the input) -> [B, D_l, 2h, 2w].
+        Batch-norm, leaky ReLU 0.2 and the ReLU behind the mixing are for the levels above 1 alone.
+        """
+        x = getattr(self, f"deconv_{level}")(x)
+        mixed: Tensor = getattr(self, f"att_conv_{level}")["conv"](torch.cat([skip, x], 1))
+        return F.relu(mixed) if level > 1 else mixed
 
     def _refine(
         self, r: int, x: Tensor, guides: list[Tensor], outputs: list[Tensor], inputs: Tensor
