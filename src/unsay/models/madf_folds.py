@@ -173,7 +173,8 @@ def uniform_constants(network: MADF, value: float) -> list[Tensor]:
 def constant_filter(generator: FilterGenerator, m: Tensor) -> Tensor:
     """The one filter [C_out, C_in, k, k] that `generator` makes wherever the mask's features are m [M]."""
     parts = generator.bank().unflatten(0, (-1, generator.out_channels))
-    return torch.tensordot(m, parts[:-1], 1) + parts[-1]
+    made: Tensor = torch.tensordot(m, parts[:-1], 1) + parts[-1]
+    return made
 
 
 def filter_with_uniform(generator: FilterGenerator, x: Tensor, m: Tensor, constant: Tensor, where: Tensor) -> Tensor:
