@@ -119,7 +119,8 @@ class BlueFirst(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, 3, H, W]."""
-        return self.pixels(image).flip(1) - self.get_buffer("mean")
+        pixels: Tensor = self.pixels(image)
+        return pixels.flip(1) - self.get_buffer("mean")
 
 
 def _lite(file: str) -> nn.Module:
