@@ -112,7 +112,7 @@ def test_folders_are_drawn_from_by_weight_and_held_back_photos_left_out(tmp_path
     assert all(photos.crop(np.random.default_rng(i), 32).mean() == 200 for i in range(5))
     assert read_folders(folders, in_memory=in_memory).weights == (0.5, 0.5)
     assert len(read_folders([tmp_path / "a"], leave_out=["0.png"], in_memory=in_memory)) == 1
-    with pytest.raises(BadInput, match="every photo under .* is left out"):
+    with pytest.raises(BadInput, match=r"every photo under .* is left out"):
         read_folders([tmp_path / "a"], leave_out=["0.png", "1.png"])
     with pytest.raises(BadInput, match="no photos under"):
         read_folders([tmp_path / "none"])
