@@ -1,4 +1,4 @@
-"""Training of the inpainting network: batches, exact resume, precision, the average, pictures, and export to ONNX."""
+"""Training of the inpainting network: exact resume, what a step computes, precision, configurations, processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,45 +31,19 @@ from unsay.training.features import NETWORKS
 from unsay.training.holes import MaskConfig
 from unsay.training.inpaint import Inpainter, averaged_weights, train_inpaint
 from unsay.training.inpaint_config import InpaintConfig
-from unsay.training.inpaint_data import CropBatches, denormalise, normalise
-from unsay.training.inpaint_export import Filler, export_inpaint, export_network
+from unsay.training.inpaint_data import CropBatches, read_photos
 from unsay.training.inpaint_losses import LossWeights, inpainting_loss
-from unsay.training.inpaint_pictures import Pictures, draw_sheet
 from unsay.training.machine import MachineConfig
-from unsay.training.photos import Photos
-from unsay.training.segment_export import round_half
 
 TINY = MADFConfig(width=0.05, levels=5, refinements=1)
 MACHINE = MachineConfig(accelerator="cpu", threads=1)
 CONFIGS = Path(__file__).parents[2] / "src" / "unsay" / "training" / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns about its own dependencies
-
-
-def noise_photos(count: int = 4, size: int = 80) -> Photos:
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 255, (count, 5, 5, 3), np.uint8)
-    photos = [cv2.resize(c, (size, size), interpolation=cv2.INTER_CUBIC) for c in coarse]
-    return Photos((tuple(cv2.imencode(".png", p)[1].tobytes() for p in photos),), (1.0,))
-
-
-def tiny_config(out: Path, **changes: Any) -> InpaintConfig:
-    base = InpaintConfig(
-        network=TINY,
-        losses=LossWeights(variation=0.0),
-        crop=32,
-        batch=2,
-        steps=6,
-        warmup=1,
-        save_every=3,
-        pictures_every=0,
-        machine=MACHINE,
-        out=str(out),
-    )
-    return dataclasses.replace(base, **changes)
+Tiny = Callable[..., InpaintConfig]
 
 
 def train(config: InpaintConfig, **how: Any) -> dict[str, Any]:
-    stored: dict[str, Any] = torch.load(train_inpaint(config, photos=noise_photos(), **how), weights_only=True)
+    stored: dict[str, Any] = torch.load(train_inpaint(config, **how), weights_only=True)
     return stored
 
 
@@ -87,54 +61,15 @@ def equal_runs(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     return all(same(ours[part], theirs[part]) for part in ("state_dict", "optimizer_states", "lr_schedulers"))
 
 
-# --- batches ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_batch_depends_on_its_number_alone(tmp_path: Path) -> None:
-    photos, config = noise_photos(), tiny_config(tmp_path)
-    from_start, from_middle = CropBatches(photos, config), CropBatches(photos, config, first=4)
-    assert same(from_start[5], from_middle[1])
-    assert not same(from_start[5], from_start[4])
-    truth, mask = from_start[0]
-    assert truth.shape == (2, 3, 32, 32)
-    assert mask.shape == (2, 1, 32, 32)
-    assert set(mask.unique().tolist()) == {0.0, 1.0}
-
-
-def test_processes_share_a_batch(tmp_path: Path) -> None:
-    """Two processes with half the batch see what one sees with the whole."""
-    photos = noise_photos()
-    (truth, mask) = CropBatches(photos, tiny_config(tmp_path, batch=4))[2]
-    halves = [CropBatches(photos, tiny_config(tmp_path), rank=rank)[2] for rank in range(2)]
-    assert torch.equal(torch.cat([half[0] for half in halves]), truth)
-    assert torch.equal(torch.cat([half[1] for half in halves]), mask)
-
-
-def test_settings_of_masks_and_crops_reach_the_batch(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, batch=8, masks=MaskConfig(bands=(5,), kinds=("polygons",)), short_side=32)
-    truth, mask = CropBatches(noise_photos(1), config)[0]
-    assert all(0.5 < 1 - float(m.mean()) <= 0.6 for m in mask)
-    whole = {tuple(t.flatten().tolist()) for t in truth}
-    assert len(whole) == 2, "the whole photo at 32 pixels, mirrored or not"
-
-
-def test_normalising_goes_both_ways() -> None:
-    photos = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
-    assert torch.equal(denormalise(normalise(photos)), photos)
-    assert float(normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8))[0, 0]) == pytest.approx(
-        (1 - 0.485) / 0.229
-    )
-
-
 # --- stopping and resuming --------------------------------------------------------------------------------------------
 
 
-def test_a_run_in_parts_ends_as_the_unbroken_one(tmp_path: Path) -> None:
-    """Stopped after steps 1 and 2, then to the end: the sixth step, which lies between two checkpoints."""
+def test_a_run_in_parts_ends_as_the_unbroken_one(tiny: Tiny, tmp_path: Path) -> None:
+    """Stopped after steps 1 and 2, then on to step 7, between two checkpoints; with all losses."""
     changes = {"steps": 7, "features": "efficientnet-lite0", "losses": LossWeights()}
-    whole = train(tiny_config(tmp_path / "whole", **changes))
+    whole = train(tiny(tmp_path / "whole", **changes))
     assert whole["global_step"] == 7
-    parts = tiny_config(tmp_path / "parts", **changes)
+    parts = tiny(tmp_path / "parts", **changes)
     assert train(parts, max_minutes=0)["global_step"] == 1
     assert train(parts, max_minutes=0, resume=True)["global_step"] == 2
     assert equal_runs(train(parts, resume=True), whole)
@@ -142,9 +77,11 @@ def test_a_run_in_parts_ends_as_the_unbroken_one(tmp_path: Path) -> None:
     assert {n.split(".")[0] for n in whole["state_dict"]} == {"network", "average"}, "the frozen network stays out"
 
 
-def test_a_run_that_dies_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(tiny_config(tmp_path / "whole"))
-    config = tiny_config(tmp_path / "parts")
+def test_a_run_that_dies_goes_on_from_its_last_checkpoint(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(tiny(tmp_path / "whole"))
+    config = tiny(tmp_path / "parts")
     step = Inpainter.training_step
 
     def dying(self: Inpainter, batch: Any, index: int) -> Tensor:
@@ -161,10 +98,10 @@ def test_a_run_that_dies_goes_on_from_its_last_checkpoint(tmp_path: Path, monkey
 
 
 def test_a_checkpoint_that_is_being_written_is_not_the_last_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed half-way through the second write, the first file is still there, whole."""
-    config, saved = tiny_config(tmp_path), []
+    config, saved = tiny(tmp_path), []
 
     def half(self: Checkpoints, trainer: Any) -> None:
         saved.append(trainer.global_step)
@@ -181,8 +118,8 @@ def test_a_checkpoint_that_is_being_written_is_not_the_last_one(
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
-def test_resuming_what_is_not_there_or_with_other_settings_is_refused(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, steps=2)
+def test_resuming_what_is_not_there_or_with_other_settings_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(tmp_path, steps=2)
     with pytest.raises(BadInput, match="nothing to resume"):
         train(config, resume=True)
     train(config, max_minutes=0)
@@ -197,9 +134,9 @@ def test_resuming_what_is_not_there_or_with_other_settings_is_refused(tmp_path: 
         train(config, resume=True)
 
 
-def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "unsay"):
-        train(tiny_config(tmp_path, steps=4))
+        train(tiny(tmp_path, steps=4))
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "no feature network is set: the perceptual and style terms are left out"
     assert [line.split(": loss")[0] for line in lines[1:]] == ["step 3 of 4", "step 4 of 4"]
@@ -213,9 +150,8 @@ def by_hand(config: InpaintConfig, steps: int) -> tuple[nn.Module, nn.Module]:
     """The run in plain torch: Adam, the schedule, clipped gradients, the average. (network, average)"""
     torch.manual_seed(config.seed)
     network = MADF(config.network).to(memory_format=torch.channels_last)
-    MADF(config.network)  # the average, whose own initial values are drawn too
     average, optimiser = copy.deepcopy(network), torch.optim.Adam(network.parameters(), config.lr)
-    batches = CropBatches(noise_photos(), config)
+    batches = CropBatches(read_photos(config), config)
     for step in range(steps):
         truth, mask = (t.contiguous(memory_format=torch.channels_last) for t in batches[step])
         losses = inpainting_loss(network(truth, mask), truth, mask, config.losses)
@@ -233,8 +169,8 @@ def by_hand(config: InpaintConfig, steps: int) -> tuple[nn.Module, nn.Module]:
     return network, average
 
 
-def test_a_run_is_adam_with_a_schedule_clipped_gradients_and_an_average(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, steps=5, warmup=2, ema=0.3, lr=2e-3, clip=0.5)
+def test_a_run_is_adam_with_a_schedule_clipped_gradients_and_an_average(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(tmp_path, steps=5, warmup=2, ema=0.3, lr=2e-3, clip=0.5)
     stored, (network, average) = train(config), by_hand(config, 5)
     for name, value in {**prefixed("network", network), **prefixed("average", average)}.items():
         torch.testing.assert_close(stored["state_dict"][name], value, rtol=1e-4, atol=1e-6, msg=name)
@@ -246,7 +182,7 @@ def prefixed(prefix: str, network: nn.Module) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value for name, value in network.state_dict().items()}
 
 
-def test_in_half_precision_losses_are_single(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_half_precision_losses_are_single(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dtypes = set()
 
     def watched(outputs: list[Tensor], truth: Tensor, *rest: Any) -> dict[str, Tensor]:
@@ -259,9 +195,9 @@ def test_in_half_precision_losses_are_single(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(NETWORKS, "ones", lambda file: Stage())
     changes = {"features": "ones", "losses": LossWeights(), "steps": 2, "lr": 1e-3}
     machine = dataclasses.replace(MACHINE, precision="bf16-mixed")
-    half = train(tiny_config(tmp_path / "half", machine=machine, **changes))["state_dict"]
+    half = train(tiny(tmp_path / "half", machine=machine, **changes))["state_dict"]
     assert dtypes == {torch.float32}
-    whole = train(tiny_config(tmp_path / "whole", **changes))["state_dict"]
+    whole = train(tiny(tmp_path / "whole", **changes))["state_dict"]
     assert all(v.dtype == w.dtype for v, w in zip(half.values(), whole.values(), strict=True))
     gap = [float((half[n] - whole[n]).abs().mean()) for n in half if n.startswith("network.") and half[n].ndim == 4]
     assert 0 < max(gap) < 1e-3  # two steps of 1e-3 at most
@@ -273,11 +209,22 @@ class Stage(nn.Module):
         return [nn.functional.avg_pool2d(image, 2)]
 
 
-def test_another_runs_average_can_be_started_from(tmp_path: Path) -> None:
-    first = train_inpaint(tiny_config(tmp_path / "first"), photos=noise_photos())
-    still = tiny_config(tmp_path / "second", init_from=str(first), lr=0.0, steps=1, ema=0.0)
+def test_another_runs_average_can_be_started_from(tiny: Tiny, tmp_path: Path) -> None:
+    first = train_inpaint(tiny(tmp_path / "first"))
+    still = tiny(tmp_path / "second", init_from=str(first), lr=0.0, steps=1, ema=0.0)
     ours, theirs = train(still)["state_dict"], averaged_weights(first)
     assert all(torch.equal(ours[f"network.{n}"], v) for n, v in theirs.items() if "running" not in n and "num" not in n)
+
+
+def test_pictures_are_drawn_every_so_often_as_files(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny(tmp_path, pictures_every=2, steps=5))
+    files = sorted(p.name for p in (tmp_path / "pictures").iterdir())
+    assert files == ["step-0000002.png", "step-0000004.png"]
+    assert cv2.imread(str(tmp_path / "pictures" / files[0])).shape == (2 * 32 + 4, 6 * 32 + 5 * 4, 3)
+
+
+def test_pictures_do_not_change_the_run(tiny: Tiny, tmp_path: Path) -> None:
+    assert equal_runs(train(tiny(tmp_path / "a", pictures_every=1)), train(tiny(tmp_path / "b")))
 
 
 # --- configurations ---------------------------------------------------------------------------------------------------
@@ -349,62 +296,11 @@ def test_the_starters_configuration_is_a_run_that_can_be(tmp_path: Path) -> None
         ({"features": "vgg"}, "unknown feature network 'vgg'"),
     ],
 )
-def test_settings_that_no_run_can_have_are_said(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_settings_that_no_run_can_have_are_said(
+    tiny: Tiny, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(BadInput, match=message):
-        train(tiny_config(tmp_path, **changes))
-
-
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-class Guess(nn.Module):
-    """Stands for the network: output 0 is black, output 1 white (in what `denormalise` makes of them)."""
-
-    def forward(self, image: Tensor, mask: Tensor) -> list[Tensor]:
-        return [torch.full_like(image, -9.0), torch.full_like(image, 9.0)]
-
-
-def test_a_sheet_shows_input_mask_outputs_result_and_truth() -> None:
-    photos = torch.full((2, 3, 8, 8), 60, dtype=torch.uint8)
-    mask = torch.ones(2, 1, 8, 8)
-    mask[1, :, :4] = 0
-    sheet = draw_sheet(Guess(), normalise(photos), mask)
-    assert sheet.shape == (2 * 8 + 4, 6 * 8 + 5 * 4, 3)
-    cells = [[sheet[row * 12 : row * 12 + 8, column * 12 : column * 12 + 8] for column in range(6)] for row in range(2)]
-    means = [[int(cell[:4].mean()) for cell in row] for row in cells]  # the upper half
-    grey = int(np.mean([0.485, 0.456, 0.406]) * 255)  # masked away: 0 in normalised space
-    assert means[0] == [60, 255, 0, 255, 60, 60]
-    assert means[1] == [pytest.approx(grey, abs=1), 0, 0, 255, 255, 60]
-    assert int(cells[1][4][4:].mean()) == 60, "the result is the photo's own outside the hole"
-
-
-def test_pictures_are_drawn_every_so_often_as_files(tmp_path: Path) -> None:
-    train(tiny_config(tmp_path, pictures_every=2, steps=5))
-    files = sorted(p.name for p in (tmp_path / "pictures").iterdir())
-    assert files == ["step-0000002.png", "step-0000004.png"]
-    assert cv2.imread(str(tmp_path / "pictures" / files[0])).shape == (2 * 32 + 4, 6 * 32 + 5 * 4, 3)
-
-
-def test_pictures_do_not_change_the_run(tmp_path: Path) -> None:
-    assert equal_runs(train(tiny_config(tmp_path / "a", pictures_every=1)), train(tiny_config(tmp_path / "b")))
-
-
-def test_pictures_go_to_tensorboard_where_there_is_one(tmp_path: Path) -> None:
-    calls: list[Any] = []
-
-    class Board:
-        def add_image(self, *what: Any, **how: Any) -> None:
-            calls.append((what[0], what[1].shape, what[2], how))
-
-    class Stand:
-        global_step, is_global_zero = 4, True
-        logger = type("Logger", (), {"experiment": Board()})()
-        average = Guess()
-
-    batch = (torch.zeros(6, 3, 8, 8), torch.ones(6, 1, 8, 8))
-    Pictures(tmp_path, 2).on_train_batch_end(Stand(), Stand(), None, batch, 0)  # type: ignore[arg-type]
-    assert calls == [("crops", (4 * 8 + 3 * 4, 68, 3), 4, {"dataformats": "HWC"})]
-    assert not (tmp_path / "pictures").exists()
+        train(tiny(tmp_path, **changes))
 
 
 # --- killed, and several processes ------------------------------------------------------------------------------------
@@ -431,18 +327,18 @@ def start(config: InpaintConfig, still: bool = False, **environment: str) -> sub
         config = config_from({dataclasses.asdict(config)!r}, tests.InpaintConfig, "test")
         if {still}:
             tests.inpaint.MADF = tests.Still
-        tests.train_inpaint(config, photos=tests.noise_photos())
+        tests.train_inpaint(config)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_a_checkpoint_that_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_a_checkpoint_that_goes_on(tiny: Tiny, tmp_path: Path) -> None:
     """kill -9 at whatever step it is, with a checkpoint after every step and processes that read photos."""
     machine = dataclasses.replace(MACHINE, workers=1)
-    config = tiny_config(tmp_path / "killed", steps=60, save_every=1, machine=machine)
-    whole = train(tiny_config(tmp_path / "whole", steps=60))
+    config = tiny(tmp_path / "killed", steps=60, save_every=1, machine=machine)
+    whole = train(tiny(tmp_path / "whole", steps=60))
     process = start(config)
     last = tmp_path / "killed" / "last.ckpt"
     while not last.is_file():
@@ -456,15 +352,15 @@ def test_a_killed_run_leaves_a_checkpoint_that_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_learn_what_one_does(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data-parallel on the processor, half the batch each, as torchrun starts them; batch-norm's statistics aside."""
     port = free_port()
     machine = dataclasses.replace(MACHINE, devices=2, strategy="ddp")
     changes = {"clip": 0.0, "losses": LossWeights()}
-    config = tiny_config(tmp_path / "two", machine=machine, **changes)
+    config = tiny(tmp_path / "two", machine=machine, **changes)
     ranks = [start(config, still=True, **torchrun(rank, port)) for rank in range(2)]
     monkeypatch.setattr(inpaint, "MADF", Still)
-    one = train(tiny_config(tmp_path / "one", batch=4, **changes))["state_dict"]
+    one = train(tiny(tmp_path / "one", batch=4, **changes))["state_dict"]
     assert [process.wait(120) for process in ranks] == [0, 0]
     two = torch.load(tmp_path / "two" / "last.ckpt", weights_only=True)
     assert two["ranks"] == 2
@@ -476,8 +372,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     assert moved > 1e-3
 
 
-def test_another_number_of_processes_cannot_go_on(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, steps=2)
+def test_another_number_of_processes_cannot_go_on(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(tmp_path, steps=2)
     torch.save({**train(config, max_minutes=0), "ranks": 2}, tmp_path / "last.ckpt")
     with pytest.raises(BadInput, match="begun by 2 processes, not 1"):
         train(config, resume=True)
@@ -494,41 +390,3 @@ def torchrun(rank: int, port: int) -> dict[str, str]:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
     world = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
     return {name: str(value) for name, value in {**names, **world}.items()}
-
-
-# --- export -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("hole", ["none", "all", "some"])
-@pytest.mark.parametrize("size", [(32, 32), (64, 160), (96, 32)])
-def test_onnx_runtime_equals_torch(tmp_path, size, hole):
-    torch.manual_seed(3)
-    network = MADF(TINY)
-    for _ in range(2):  # realistic batch-norm statistics
-        network(torch.randn(4, 3, 64, 64), (torch.rand(4, 1, 64, 64) > 0.3).float())
-    network.eval()
-    export_network(network, tmp_path / "filler.onnx")
-    filler = Filler(network)
-    round_half(filler)  # the file stores large weights as fp16
-    image = torch.randn(1, 3, *size)
-    mask = {"none": torch.ones(1, 1, *size), "all": torch.zeros(1, 1, *size)}.get(
-        hole, (torch.rand(1, 1, *size) > 0.4).float()
-    )
-    with torch.inference_mode():
-        expected = filler(image, mask).numpy()
-        unfolded = network(image, mask)[-1].numpy()
-    session = onnxruntime.InferenceSession(tmp_path / "filler.onnx", providers=["CPUExecutionProvider"])
-    found = session.run(None, {"image": image.numpy(), "mask": mask.numpy()})[0]
-    assert np.abs(found - expected).max() < 1e-5 * max(1, np.abs(expected).max())
-    assert np.abs(unfolded - expected).max() < 5e-3 * max(1, np.abs(expected).max())
-
-
-def test_a_checkpoint_exports_without_its_configuration_file(tmp_path):
-    checkpoint = train_inpaint(tiny_config(tmp_path / "run"), photos=noise_photos())
-    folder = export_inpaint(checkpoint, tmp_path / "bundle")
-    from unsay.bundle import load_bundle
-
-    bundle = load_bundle(folder)
-    assert bundle.section("inpaint")["multiple"] == 32
-    assert bundle.manifest["training"]["inpaint"]["steps"] == 6
-    assert [i.name for i in bundle.session("filler.onnx").get_inputs()] == ["image", "mask"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from unsay.errors import BadInput
 from unsay.results import Mask, Pixels
 from unsay.training.holes import open_holes
 from unsay.training.inpaint_config import InpaintConfig
@@ -63,10 +64,14 @@ class InpaintData(pl.LightningDataModule):
 
 
 def read_photos(config: InpaintConfig) -> Photos:
-    """The training photos that the configuration names."""
+    """The training photos that the configuration names. Raises `BadInput` for files that cannot be read."""
     names: list[str] = []
     if config.leave_out:
-        lines = Path(config.leave_out).read_text(encoding="utf-8").splitlines()
+        try:
+            lines = Path(config.leave_out).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            found = f"leave_out is {config.leave_out}, which cannot be read ({error})"
+            raise BadInput(f"{found}: name a list, or none") from error
         names = [line.split("\t")[0] for line in lines]
     return read_folders(
         config.folders,
