@@ -76,7 +76,7 @@ def read_stored(path: Path, kind: str) -> dict[str, Any]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the file's first bytes provoke
-        raise BadInput(f"{path} is not a checkpoint of `unsay train`: {error}".split("\n")[0]) from error
+        raise BadInput(f"{path} is not a checkpoint of `unsay train`: give the {CHECKPOINT} of a run") from error
     if not isinstance(stored, dict) or stored.get("kind") != kind:
         raise BadInput(f"{path} is no checkpoint of `unsay train {kind}`: give the {CHECKPOINT} of such a run")
     return stored

