@@ -14,7 +14,9 @@ from unsay.models.madf import MADF, MADFConfig
 from unsay.models.madf_folds import fold
 from unsay.training.bundling import write_part
 from unsay.training.config import config_from
-from unsay.training.inpaint import MEAN, STD, InpaintConfig, averaged_weights
+from unsay.training.inpaint import averaged_weights
+from unsay.training.inpaint_config import InpaintConfig
+from unsay.training.inpaint_data import MEAN, STD
 from unsay.training.segment_export import halve_weights, save, to_onnx
 
 FILE = "filler.onnx"
