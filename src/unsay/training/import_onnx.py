@@ -20,7 +20,7 @@ from onnx.external_data_helper import uses_external_data
 from unsay.errors import BadInput
 from unsay.inpainting.recipe import COLOURS, LAYOUTS, MASKS, PADS, PARTS
 from unsay.training.filler_import import place_filler
-from unsay.training.inpaint import MEAN, STD
+from unsay.training.inpaint_data import MEAN, STD
 from unsay.training.inpaint_export import FILE
 
 RANGES: dict[str, tuple[list[float], list[float]]] = {
