@@ -50,6 +50,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (train, "segment", learning.segment),
     (train, "inpaint", learning.inpaint),
     (ablate, "segment", learning.ablate_segment),
+    (ablate, "inpaint", learning.ablate_inpaint),
     (app, "export", learning.export),
     (imports, "clip", importing.clip),
     (imports, "madf", importing.madf),

@@ -80,6 +80,51 @@ def test_structure_tells_how_edges_run(truth: Pixels, hole: Mask) -> None:
     assert structure_distance(truth, np.full_like(truth, 7), hole) == 0.5
 
 
+def scharr(photo: Pixels) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of a grey photo by the kernel itself: 3, 10, 3 along, difference across, per pixel."""
+    grey = np.pad(photo[..., 0].astype(float), 1, mode="reflect")
+    height, width = photo.shape[:2]
+    gx, gy = np.zeros((height, width)), np.zeros((height, width))
+    for i, weight in enumerate((3, 10, 3)):
+        gx += weight * (grey[i : i + height, 2:] - grey[i : i + height, :-2]) / 32
+        gy += weight * (grey[2:, i : i + width] - grey[:-2, i : i + width]) / 32
+    return gx, gy
+
+
+def grey_noise(seed: int) -> Pixels:
+    values = np.random.default_rng(seed).integers(0, 256, (12, 15, 1), np.uint8)
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), 1)[..., None].repeat(3, 2), np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_structure_is_its_definition_in_angles(seed: int) -> None:
+    filled, truth = grey_noise(2 * seed), grey_noise(2 * seed + 1)
+    hole = np.random.default_rng(seed).random((12, 15)) < 0.5
+    (fx, fy), (tx, ty) = scharr(filled), scharr(truth)
+    above = below = 0.0
+    for y, x in zip(*np.nonzero(hole), strict=True):
+        size_f, size_t = np.hypot(fx[y, x], fy[y, x]), np.hypot(tx[y, x], ty[y, x])
+        turned = np.arctan2(fy[y, x], fx[y, x]) - np.arctan2(ty[y, x], tx[y, x])
+        sure_f, sure_t = (size / (size + 4) for size in (size_f, size_t))
+        certain = min(1.0, sure_f / sure_t) if sure_t else 0.0
+        above += size_t * sure_t * certain * np.cos(2 * turned)
+        below += size_t * sure_t
+    assert structure_distance(filled, truth, hole) == pytest.approx(0.5 - 0.5 * above / below, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_texture_is_its_definition(seed: int) -> None:
+    filled, truth = grey_noise(2 * seed), grey_noise(2 * seed + 1)
+    hole = np.zeros((12, 15), bool)
+    hole[3:9, 0:10] = True
+    inside = np.zeros_like(hole)
+    inside[4:8, 0:9] = True  # without its rim; the photo's own border is none
+    energies = [
+        np.mean([(gx[inside] ** 2).mean(), (gy[inside] ** 2).mean()]) * 2 for gx, gy in map(scharr, (filled, truth))
+    ]
+    assert texture_ratio(filled, truth, hole) == pytest.approx((energies[0] + 0.01) / (energies[1] + 0.01), rel=1e-9)
+
+
 def test_texture_tells_blur_from_noise(truth: Pixels, hole: Mask) -> None:
     blurred = cv2.GaussianBlur(truth, (0, 0), 4)
     noise = np.random.default_rng(0).integers(0, 256, truth.shape)

@@ -54,16 +54,31 @@ def inpaint(
     data: Data,
     split: Split = None,
     bundle: BundleOption = "starter",
+    peers: Annotated[
+        str,
+        typer.Option(
+            "--peers",
+            metavar="NAME,...|all|none",
+            help="Beside the bundle: telea, navier-stokes, biharmonic, patchmatch; what is not installed is said.",
+        ),
+    ] = "all",
     json_file: JsonFile = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="A line for each hole filled.")] = None,
     sheet: SheetFile = None,
     limit: LimitCount = None,
 ) -> None:
-    """Mask to pixels: random holes in six bands against OpenCV's fillers."""
+    """Mask to pixels: random holes in six bands against other fillers; LPIPS and FID too where they are installed."""
     from unsay.bundle import load_bundle
-    from unsay.evaluation.inpaint import evaluate_inpaint, table
+    from unsay.evaluation.csv_file import write_csv
+    from unsay.evaluation.inpaint import evaluate_inpaint
+    from unsay.evaluation.inpaint_result import lines, table
+    from unsay.evaluation.peers import PEERS
 
-    settings = {"split": split, "limit": limit, "sheet": sheet}
+    chosen = {"all": tuple(PEERS), "none": ()}.get(peers, tuple(name.strip() for name in peers.split(",")))
+    settings = {"split": split, "limit": limit, "sheet": sheet, "peers": chosen}
     result = evaluate_inpaint(data, load_bundle(bundle), **_given(settings), progress=_progress())
+    if csv_file is not None:
+        write_csv(lines(result), csv_file)
     _publish(result, table, json_file)
 
 

@@ -100,6 +100,30 @@ def ablate_segment(
         print(table(result))
 
 
+def ablate_inpaint(
+    config: Config,
+    limit: LimitCount = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep all numbers here.")
+    ] = None,
+) -> None:
+    """Train the inpainting half without this and without that, judge each on the same holes; prints four tables."""
+    _log_to_stderr()
+    with learning_half():
+        import dataclasses
+
+        from unsay.training.ablation_figures import keep_figures
+        from unsay.training.config import load_config
+        from unsay.training.inpaint_ablation import ablate_inpaint, table
+        from unsay.training.inpaint_ablation_config import InpaintAblationConfig
+
+        settings = load_config(config, InpaintAblationConfig)
+        result = ablate_inpaint(dataclasses.replace(settings, limit=limit or settings.limit))
+        if output is not None:
+            keep_figures(result, output)
+        print(table(result))
+
+
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of `unsay train`.")],
     output: Folder,

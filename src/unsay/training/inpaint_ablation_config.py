@@ -1,0 +1,84 @@
+"""What the ablation of the inpainting half compares: its settings, the rows of its tables, its training runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unsay.errors import BadInput
+from unsay.models.madf import MADFConfig
+from unsay.training.inpaint import InpaintConfig
+
+
+@dataclass(frozen=True)
+class InpaintAblationConfig:
+    """Which training runs are judged on which photos; see `configs/inpaint-ablation.yaml`."""
+
+    data: str = "../shared/data/bsds500/images/test"
+    """A folder of photos to judge."""
+    limit: int = 0
+    """Only its first so many photos by name; 0: all."""
+    side: int = 128
+    """Photos are judged as their central square, shrunk to so many pixels a side; a multiple of 2**levels."""
+    out: str = "runs/inpaint-ablation"
+    """Folder of the training runs; one that is finished there is not trained again."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    train: InpaintConfig = field(default_factory=lambda: InpaintConfig(network=MADFConfig(width=0.125, levels=5)))
+    """What all runs have in common; its `out`, `seed` and `network.refinements` are not read."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one row judges: the method, but for what the row changes; see `TABLES` for the values."""
+
+    convolution: str = "mask-aware"
+    """Of the encoder: "plain", "partial" (Liu et al. 2018), "gated" (Yu et al. 2019) or "mask-aware"."""
+    normalization: str = "point-wise"
+    """Of the refinement decoders: "batch-norm" or "point-wise"."""
+    refinements: int = 2
+    """Refinement decoders, 0 to 2."""
+    supervision: str = "stage by stage"
+    """Where losses are: "stage by stage" or "at the end only"."""
+
+    @property
+    def name(self) -> str:
+        """Names the setting's runs among the files."""
+        words = (self.convolution, self.normalization, f"{self.refinements} refinements", self.supervision)
+        return ", ".join(words).replace(", ", "_").replace(" ", "-")
+
+
+METHOD = Setting()
+TABLES: dict[str, dict[str, Setting]] = {
+    "convolution": {name: Setting(convolution=name) for name in ("plain", "partial", "gated", "mask-aware")},
+    "normalization": {name: Setting(normalization=name) for name in ("batch-norm", "point-wise")},
+    "refinement decoders": {str(count): Setting(refinements=count) for count in (0, 1, 2)},
+    "supervision": {name: Setting(supervision=name) for name in ("at the end only", "stage by stage")},
+}
+
+
+def all_settings() -> list[Setting]:
+    """Every setting that a table asks for, once."""
+    return list(dict.fromkeys(setting for rows in TABLES.values() for setting in rows.values()))
+
+
+def run_config(config: InpaintAblationConfig, seed: int) -> InpaintConfig:
+    """The training run that all settings share with one seed: data, steps, losses, and the whole method's network."""
+    network = dataclasses.replace(config.train.network, refinements=METHOD.refinements)
+    return dataclasses.replace(config.train, network=network, seed=seed, out=str(Path(config.out)))
+
+
+def check_ablation(config: InpaintAblationConfig) -> None:
+    """Raise `BadInput` for settings that no ablation can have."""
+    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+        raise BadInput(f"seeds are {list(config.seeds)}; give at least one, each once")
+    if config.limit < 0:
+        raise BadInput(f"limit is {config.limit}; give a number of photos, or 0 for all")
+    if config.train.init_from:
+        raise BadInput(f"train.init_from is {config.train.init_from!r}; the rows' networks differ: leave it empty")
+    multiple = 2**config.train.network.levels
+    for name, side in (("side", config.side), ("train.crop", config.train.crop)):
+        if side < multiple or side % multiple:
+            raise BadInput(
+                f"{name} is {side}; with {config.train.network.levels} levels give a multiple of {multiple} pixels"
+            )
