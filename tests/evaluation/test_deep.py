@@ -163,6 +163,20 @@ def test_weights_that_are_missing_are_named_with_their_place(stubs: Path) -> Non
         assert opened == Absent(name, f"its weights are not on this machine: put {file} into {stubs}")
 
 
+def test_weights_that_are_damaged_are_named(stubs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (stubs / ALEXNET).write_bytes(b"PK half of a file")
+
+    def read(**_: object) -> torch.nn.Module:
+        torch.load(stubs / ALEXNET)
+        raise AssertionError("a damaged file was read")
+
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=read))
+    found = open_lpips()
+    assert isinstance(found, Absent)
+    assert found.reason.startswith(f"{stubs / ALEXNET} cannot be read (")
+    assert found.reason.endswith("): replace it")
+
+
 def test_networks_are_opened_where_their_weights_are(stubs: Path) -> None:
     for file in (ALEXNET, INCEPTION):
         (stubs / file).write_bytes(b"weights")

@@ -7,6 +7,7 @@ Legend: C channels of a map, D numbers that describe a photo, N photos.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -115,9 +116,9 @@ def open_lpips() -> LpipsNetwork | Absent:
     module = import_optional("LPIPS", "lpips", "lpips")
     if isinstance(module, Absent):
         return module
-    if missing := _weights_missing("LPIPS", ALEXNET):
-        return missing
-    model = module.LPIPS(net="alex", verbose=False).eval()
+    model = _with_weights("LPIPS", ALEXNET, lambda: module.LPIPS(net="alex", verbose=False).eval())
+    if isinstance(model, Absent):
+        return model
 
     def maps(rgb: Pixels) -> list[Float]:
         if min(rgb.shape[:2]) < LEAST:
@@ -134,9 +135,10 @@ def open_fid() -> FidNetwork | Absent:
     module = import_optional("FID", "pytorch_fid.inception", "pytorch-fid")
     if isinstance(module, Absent):
         return module
-    if missing := _weights_missing("FID", INCEPTION):
-        return missing
-    model = module.InceptionV3([module.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]).eval()
+    blocks = [module.InceptionV3.BLOCK_INDEX_BY_DIM[2048]]
+    model = _with_weights("FID", INCEPTION, lambda: module.InceptionV3(blocks).eval())
+    if isinstance(model, Absent):
+        return model
 
     def describe(rgb: Pixels) -> Float:
         return np.asarray(model(_tensor(rgb))[0].flatten().numpy(), np.float64)
@@ -149,13 +151,17 @@ def _unit(maps: Float) -> Float:
     return np.asarray(maps / (np.sqrt(np.square(maps).sum(0)) + EPS), np.float64)
 
 
-def _weights_missing(name: str, file: str) -> Absent | None:
+def _with_weights(name: str, file: str, build: Callable[[], Any]) -> Any:
+    """What `build` makes where the weights lie in torch's hub folder, so that it downloads nothing; else `Absent`."""
     import torch
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
-    return (
-        None if path.is_file() else Absent(name, f"its weights are not on this machine: put {file} into {path.parent}")
-    )
+    if not path.is_file():
+        return Absent(name, f"its weights are not on this machine: put {file} into {path.parent}")
+    try:
+        return build()
+    except (RuntimeError, OSError, pickle.UnpicklingError) as error:  # torch has no error of its own for a broken file
+        return Absent(name, f"{path} cannot be read ({str(error).partition(chr(10))[0]}): replace it")
 
 
 def _tensor(rgb: Pixels) -> Any:
