@@ -8,9 +8,9 @@ FREE ?= .cache/free
 
 demo: $(DEMO)/.done  ## erase a named thing from a bundled photo (no torch; its own environment)
 	mkdir -p demo-out
-	$(DEMO)/bin/unsay erase examples/leaves.jpg flower -o demo-out/leaves.unsaid.jpg
-	@echo "before: examples/leaves.jpg"
-	@echo "after:  demo-out/leaves.unsaid.jpg"
+	$(DEMO)/bin/unsay erase examples/sea.jpg orca -o demo-out/sea.unsaid.jpg
+	@echo "before: examples/sea.jpg"
+	@echo "after:  demo-out/sea.unsaid.jpg"
 
 test: $(VENV)/.done  ## the default test suite, in its own environment
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest

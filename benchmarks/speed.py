@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "leaves.jpg"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "sea.jpg"
 WARM = """
 import json, sys, time, unsay
 import pyvips
@@ -52,7 +52,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("photo", nargs="?", type=Path, default=EXAMPLE)
-    parser.add_argument("word", nargs="?", default="flower")
+    parser.add_argument("word", nargs="?", default="orca")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     imports = [timed([sys.executable, "-c", "import unsay"])[0] for _ in range(args.repeats)]

@@ -9,7 +9,7 @@ import pytest
 
 import unsay
 from unsay.bundle import FORMAT, MANIFEST, load_bundle, packaged_bundles, sha256
-from unsay.errors import BundleError
+from unsay.errors import BadInput, BundleError
 
 CONTENT = b"not a network, but a file"
 Write = Callable[..., Path]
@@ -127,6 +127,18 @@ def test_no_such_bundle(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BundleError, match=r"neither a folder with bundle\.json nor packaged"):
         load_bundle(name)
+
+
+@pytest.mark.parametrize("threads", [-1, 100_000, 1.5, "2"])
+def test_threads_that_no_machine_should_start_are_refused(threads: object) -> None:
+    with pytest.raises(BadInput, match="to 256"):
+        load_bundle("starter", threads=threads)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bundle", [None, 3])
+def test_what_names_no_bundle_is_refused(bundle: object) -> None:
+    with pytest.raises(BadInput, match="by name or folder"):
+        load_bundle(bundle)  # type: ignore[arg-type]
 
 
 def test_the_packaged_ones_verify() -> None:

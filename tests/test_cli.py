@@ -66,7 +66,7 @@ def test_erase_as_json(run: Run, photo: Path) -> None:
 def test_not_found_is_status_three(run: Run, photo: Path) -> None:
     status, out, err = run("erase", "photo.png", "green")
     assert (status, out) == (3, "")
-    assert err == "unsay: not found: green (0.10); the photo seems to show: grey; a lower threshold finds more\n"
+    assert err == "unsay: not found: green (0.10); the photo seems to show: grey; a lower threshold may find more\n"
     status, out, _ = run("segment", "photo.png", "green", "--json")
     assert status == 3
     assert {"status": 3, "scores": {"green": 0.1}, "nearest": ["grey"], "output": None}.items() <= json.loads(

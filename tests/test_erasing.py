@@ -74,3 +74,10 @@ def test_a_lower_threshold_is_advised_only_where_it_would_help() -> None:
     assert "lower threshold" in str(nothing_found(found, SegmentOptions(), 0.7))
     assert "lower threshold" not in str(nothing_found(found, SegmentOptions(), 0.5))
     assert "lower threshold" not in str(nothing_found(found, SegmentOptions(threshold=0.1), 0.7))
+
+
+def test_a_word_above_the_threshold_was_beaten_and_the_message_says_so() -> None:
+    none = np.zeros((2, 2), np.int32)
+    found = Segmentation(("dog", "cup"), none, {"dog": 0.6, "cup": 0.2}, none, ())
+    assert "something else fits better wherever dog may be" in str(nothing_found(found, SegmentOptions(), 0.5))
+    assert "fits better" not in str(nothing_found(found, SegmentOptions(), 0.7))

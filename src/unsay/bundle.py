@@ -20,9 +20,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unsay.errors import BundleError
+from unsay.errors import BadInput, BundleError
 
 FORMAT = 1
+MOST_THREADS = 256
 MANIFEST = "bundle.json"
 MAX_MANIFEST_BYTES = 4_000_000
 T = TypeVar("T")
@@ -87,10 +88,14 @@ def load_bundle(bundle: str | os.PathLike[str] | Bundle = "starter", *, threads:
 
     Opening the same folder twice in one process gives the same object, so that its networks are built once.
     `threads` bounds the processor threads of its networks (0: ONNX Runtime's own choice).
-    Raises `BundleError` if it is missing, damaged or of a newer format.
+    Raises `BundleError` if it is missing, damaged or of a newer format, `BadInput` for what names no bundle.
     """
     if isinstance(bundle, Bundle):
         return bundle
+    if not isinstance(bundle, (str, os.PathLike)):
+        raise BadInput(f"a bundle is given by name or folder, not as {type(bundle).__name__}: {bundle!r}")
+    if not isinstance(threads, int) or not 0 <= threads <= MOST_THREADS:
+        raise BadInput(f"threads is {threads!r}; give 0 (ONNX Runtime chooses) to {MOST_THREADS}")
     return _load(str(_find(bundle).resolve()), threads)
 
 

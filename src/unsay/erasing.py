@@ -41,7 +41,8 @@ def erase_pixels(
     """
     segmentation = segment_pixels(rgb, words, bundle, options.segment)
     if not segmentation.found:
-        raise nothing_found(segmentation, options.segment, read_constants(bundle).threshold)
+        own = read_constants(bundle)
+        raise nothing_found(segmentation, options.segment, max(own.threshold, own.unseen_threshold))
     inpaint = settled(options.inpaint, rgb.shape)
     hole = grown_hole(np.asarray(segmentation.labels > 0), inpaint)
     patches = [] if dry_run else fill_hole(rgb, hole, bundle, replace(inpaint, grow=0))
@@ -51,7 +52,7 @@ def erase_pixels(
 def nothing_found(segmentation: Segmentation, options: SegmentOptions, threshold: float) -> NotFound:
     """The error for a photo that shows none of the words: what was looked for, how near it came, what is there.
 
-    `threshold`: the bundle's own, which counts where the options have none.
+    `threshold`: the bundle's highest for known words, which counts where the options have none.
     """
     ranked = sorted(segmentation.scores.items(), key=lambda pair: -pair[1])
     shown = ", ".join(f"{word} ({score:.2f})" for word, score in ranked[:SHOWN])
@@ -60,6 +61,8 @@ def nothing_found(segmentation: Segmentation, options: SegmentOptions, threshold
     there = ", ".join(segmentation.nearest[:SHOWN])
     advice = f"the photo seems to show: {there}" if there else "try another word"
     limit = threshold if options.threshold is None else options.threshold
-    lower = "; a lower threshold finds more" if ranked[-1][1] < limit else ""
-    message = f"not found{where}: {shown}{more}; {advice}{lower}"
+    beaten = ", ".join(word for word, score in ranked if score >= limit)
+    why = f"; something else fits better wherever {beaten} may be" if beaten else ""
+    lower = "; a lower threshold may find more" if ranked[-1][1] < limit else ""
+    message = f"not found{where}: {shown}{more}{why}; {advice}{lower}"
     return NotFound(message, dict(segmentation.scores), list(segmentation.nearest))

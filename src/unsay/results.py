@@ -21,7 +21,8 @@ class Segmentation:
     """Where each word is in a photo.
 
     `labels` [H, W] int32: 0 = none of the words, i = the i-th word given. `scores` maps each word to its score in
-    [0, 1]. `groups` [H, W] int32: the regions before they were named, 0..K-1. `found`: the words with a region.
+    [0, 1]. `groups` [H, W] int32: the regions before they were named, by number; one may be in pieces where
+    its outline was drawn at full size. `found`: the words with a region.
     `nearest`: words of the bundle's own list that the photo does contain, best first.
     """
 

@@ -178,7 +178,8 @@ def run_segment(
     check_places(target)
     found = segment_pixels(opened.rgb, words, network, options)
     if not found.found:
-        raise nothing_found(found, options, read_constants(network).threshold)
+        own = read_constants(network)
+        raise nothing_found(found, options, max(own.threshold, own.unseen_threshold))
     name = Path(photo).name if is_path(photo) else "photo"
     value = _put(encoded(kind, opened.rgb, found, name=name, suffix=suffix), target)
     details = {

@@ -16,7 +16,13 @@ from typer.testing import CliRunner
 from unsay.commands import judging
 from unsay.errors import BadInput
 from unsay.evaluation import presence
-from unsay.evaluation.calibration import average_precision, break_even, expected_calibration_error, reliability
+from unsay.evaluation.calibration import (
+    average_precision,
+    break_even,
+    even_odds,
+    expected_calibration_error,
+    reliability,
+)
 from unsay.evaluation.presence import evaluate_presence, table
 from unsay.results import Segmentation
 
@@ -180,3 +186,19 @@ def test_a_table_that_cannot_be_used(
     (tmp_path / "labels.tsv").write_text(text)
     with pytest.raises(BadInput, match=said):
         evaluate_presence(tmp_path, labels=tmp_path / "labels.tsv")
+
+
+def test_at_even_odds_an_answer_that_is_rarely_right_counts_as_often_as_one_that_is_rarely_wrong() -> None:
+    """100 answers of which 10 are present; 0.8 is said of 8 of these and of 9 others."""
+    present = np.arange(100) < 10
+    scores = np.full(100, 0.2)
+    scores[2:19] = 0.8
+    weights = even_odds(present)
+    assert weights[present].sum() == pytest.approx(50)
+    assert weights[~present].sum() == pytest.approx(50)
+    low, high = reliability(present, scores, weights)
+    assert high.present == pytest.approx(0.8 / (0.8 + 0.1))
+    assert low.present == pytest.approx(0.2 / (0.2 + 0.9))
+    expected = (0.9 * (8 / 9 - 0.8) + 1.1 * (0.2 - 2 / 11)) / 2
+    assert expected_calibration_error([low, high]) == pytest.approx(expected)
+    assert even_odds(np.array([True, True])).tolist() == [1, 1]

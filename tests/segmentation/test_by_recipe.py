@@ -104,8 +104,28 @@ def test_a_recipe_with_a_part_missing_is_refused(changed: dict[str, Any], messag
         read_recipe(bundle)
 
 
+def test_a_size_that_no_photo_can_have_is_refused(tmp_path: Path) -> None:
+    bundle = load_bundle(write_colour_bundle(tmp_path, features=SECTION["features"] | {"side": -5}))
+    with pytest.raises(BundleError, match="side -5"):
+        read_recipe(bundle)
+
+
 def test_an_unknown_way_of_grouping_is_refused(tmp_path: Path, flag: np.ndarray) -> None:
     grouping = {**SECTION["grouping"], "method": "magic"}
     bundle = load_bundle(write_colour_bundle(tmp_path, grouping=grouping))
     with pytest.raises(BadInput, match="magic"):
         segment_pixels(flag, ["red"], bundle)
+
+
+def test_a_constant_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    recognition = SECTION["recognition"] | {"threshold": "high"}
+    with pytest.raises(BundleError, match="'high' as 'threshold'"):
+        read_constants(load_bundle(write_colour_bundle(tmp_path, recognition=recognition)))
+
+
+def test_words_that_no_class_covers_have_a_threshold_of_their_own(tmp_path: Path, flag: np.ndarray) -> None:
+    """The bundle has no class at all; the user's own threshold counts before it."""
+    recognition = SECTION["recognition"] | {"unseen_threshold": 0.999999}
+    strict = load_bundle(write_colour_bundle(tmp_path, recognition=recognition))
+    assert segment_pixels(flag, ["red"], strict).found == ()
+    assert segment_pixels(flag, ["red"], strict, SegmentOptions(threshold=0.5)).found == ("red",)

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import string
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from unsay.training.inpaint_config import InpaintConfig
 
 
 def _lively(model: Any) -> Any:
@@ -47,3 +54,41 @@ def open_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     _lively(transformers.ViTModel(dino)).save_pretrained(root / "dino")
     _lively(transformers.Dinov2Model(dinov2)).save_pretrained(root / "dinov2")
     return {name: root / name for name in ("clip", "dino", "dinov2")}
+
+
+@pytest.fixture(scope="session")
+def smooth_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four photos of 80 pixels: smooth colours."""
+    folder = tmp_path_factory.mktemp("smooth")
+    for i, coarse in enumerate(np.random.default_rng(0).integers(0, 255, (4, 5, 5, 3), np.uint8)):
+        cv2.imwrite(str(folder / f"{i}.png"), cv2.resize(coarse, (80, 80), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+@pytest.fixture
+def tiny(smooth_photos: Path) -> Callable[..., InpaintConfig]:
+    """`tiny(out, **changes)`: a training run of the inpainting half that takes a moment, with L1 alone."""
+    from unsay.models.madf import MADFConfig
+    from unsay.training.inpaint_config import InpaintConfig
+    from unsay.training.inpaint_losses import LossWeights
+    from unsay.training.machine import MachineConfig
+
+    def config(out: Path, **changes: Any) -> InpaintConfig:
+        base = InpaintConfig(
+            folders=(str(smooth_photos),),
+            weights=(),
+            leave_out="",
+            network=MADFConfig(width=0.05, levels=5, refinements=1),
+            losses=LossWeights(variation=0.0),
+            crop=32,
+            batch=2,
+            steps=6,
+            warmup=1,
+            save_every=3,
+            pictures_every=0,
+            machine=MachineConfig(accelerator="cpu", threads=1),
+            out=str(out),
+        )
+        return dataclasses.replace(base, **changes)
+
+    return config

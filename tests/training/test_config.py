@@ -4,7 +4,7 @@ import pytest
 
 from unsay.errors import BadInput
 from unsay.training.config import load_config
-from unsay.training.inpaint import InpaintConfig
+from unsay.training.inpaint_config import InpaintConfig
 
 
 def write(tmp_path, text):

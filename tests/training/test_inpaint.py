@@ -1,179 +1,392 @@
-"""Training of the inpainting network: losses, batches, exact resume, and export to ONNX."""
+"""Training of the inpainting network: exact resume, what a step computes, precision, configurations, processes."""
 
+from __future__ import annotations
+
+import copy
 import dataclasses
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
-import pytorch_lightning as pl
 import torch
+from torch import Tensor, nn
 
 from unsay.errors import BadInput
 from unsay.models.madf import MADF, MADFConfig
-from unsay.training.features import feature_network
-from unsay.training.inpaint import CropBatches, InpaintConfig, averaged_weights, train_inpaint
-from unsay.training.inpaint_export import Filler, export_inpaint, export_network
+from unsay.training import inpaint
+from unsay.training.checkpoints import Checkpoints
+from unsay.training.config import load_config
+from unsay.training.features import NETWORKS
+from unsay.training.holes import MaskConfig
+from unsay.training.inpaint import Inpainter, averaged_weights, train_inpaint
+from unsay.training.inpaint_config import InpaintConfig
+from unsay.training.inpaint_data import CropBatches, read_photos
 from unsay.training.inpaint_losses import LossWeights, inpainting_loss
-from unsay.training.photos import Photos, read_folders
-from unsay.training.segment_export import round_half
+from unsay.training.machine import MachineConfig
 
 TINY = MADFConfig(width=0.05, levels=5, refinements=1)
+MACHINE = MachineConfig(accelerator="cpu", threads=1)
+CONFIGS = Path(__file__).parents[2] / "src" / "unsay" / "training" / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns about its own dependencies
+Tiny = Callable[..., InpaintConfig]
 
 
-def noise_photos(count: int = 4, size: int = 80) -> Photos:
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 255, (count, 5, 5, 3), np.uint8)
-    photos = [cv2.resize(c, (size, size), interpolation=cv2.INTER_CUBIC) for c in coarse]
-    return Photos((tuple(cv2.imencode(".png", p)[1].tobytes() for p in photos),), (1.0,))
+def train(config: InpaintConfig, **how: Any) -> dict[str, Any]:
+    stored: dict[str, Any] = torch.load(train_inpaint(config, **how), weights_only=True)
+    return stored
 
 
-def tiny_config(out: Path, **changes) -> InpaintConfig:
-    base = InpaintConfig(network=TINY, crop=32, batch=2, steps=6, warmup=1, save_every=3, threads=1, out=str(out))
-    return dataclasses.replace(base, **changes)
+def same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, Tensor):
+        return torch.equal(ours, theirs)
+    if isinstance(ours, dict):
+        return ours.keys() == theirs.keys() and all(same(ours[k], theirs[k]) for k in ours)
+    if isinstance(ours, (list, tuple)):
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
+    return bool(ours == theirs)
 
 
-def test_losses_equal_their_definitions():
-    torch.manual_seed(0)
-    outputs = [torch.randn(2, 3, 8, 8) for _ in range(2)]
-    truth, mask = torch.randn(2, 3, 8, 8), (torch.rand(2, 1, 8, 8) > 0.4).float()
-    got = inpainting_loss(outputs, truth, mask, LossWeights(variation=0.5))
-    hole = known = 0.0
-    for o in outputs:
-        for b in range(2):
-            for y in range(8):
-                for x in range(8):
-                    error = float((o[b, :, y, x] - truth[b, :, y, x]).abs().sum())
-                    if mask[b, 0, y, x] == 0:
-                        hole += error
-                    else:
-                        known += error
-    count = 2 * 3 * 8 * 8
-    assert float(got["hole"]) == pytest.approx(6 * hole / count, rel=1e-5)
-    assert float(got["known"]) == pytest.approx(known / count, rel=1e-5)
-    final = torch.where(mask.bool(), truth, outputs[-1]).numpy()
-    variation = np.abs(np.diff(final, axis=3)).mean() + np.abs(np.diff(final, axis=2)).mean()
-    assert float(got["variation"]) == pytest.approx(0.5 * variation, rel=1e-5)
-    assert set(got) == {"hole", "known", "variation"}
+def equal_runs(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    return all(same(ours[part], theirs[part]) for part in ("state_dict", "optimizer_states", "lr_schedulers"))
 
 
-def test_feature_losses_are_zero_for_a_perfect_fill_and_reach_only_the_refined_outputs():
-    truth, mask = torch.randn(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
-    mask[..., 2:5, 2:5] = 0
-    features = torch.nn.Conv2d(3, 4, 3)
-    coarse = torch.randn(1, 3, 8, 8, requires_grad=True)
-
-    def stage(x: torch.Tensor) -> list[torch.Tensor]:
-        return [features(x)]
-
-    got = inpainting_loss([coarse, truth], truth, mask, LossWeights(), stage)
-    assert float(got["perceptual"]) == 0
-    assert float(got["style"]) == 0
-    bad = inpainting_loss([coarse, truth + 1], truth, mask, LossWeights(), stage)
-    assert float(bad["perceptual"]) > 0
-    assert float(bad["style"]) > 0
-    assert torch.autograd.grad(bad["style"], coarse, allow_unused=True)[0] is None
+# --- stopping and resuming --------------------------------------------------------------------------------------------
 
 
-def test_a_batch_depends_on_its_number_alone(tmp_path):
-    photos, config = noise_photos(), tiny_config(tmp_path)
-    from_start, from_middle = CropBatches(photos, config), CropBatches(photos, config, first=4)
-    for a, b in zip(from_start[5], from_middle[1], strict=True):
-        assert torch.equal(a, b)
+def test_a_run_in_parts_ends_as_the_unbroken_one(tiny: Tiny, tmp_path: Path) -> None:
+    """Stopped after steps 1 and 2, then on to step 7, between two checkpoints; with all losses."""
+    changes = {"steps": 7, "features": "efficientnet-lite0", "losses": LossWeights()}
+    whole = train(tiny(tmp_path / "whole", **changes))
+    assert whole["global_step"] == 7
+    parts = tiny(tmp_path / "parts", **changes)
+    assert train(parts, max_minutes=0)["global_step"] == 1
+    assert train(parts, max_minutes=0, resume=True)["global_step"] == 2
+    assert equal_runs(train(parts, resume=True), whole)
+    assert equal_runs(train(parts, resume=True), whole), "nothing is left to do"
+    assert {n.split(".")[0] for n in whole["state_dict"]} == {"network", "average"}, "the frozen network stays out"
 
 
-def save_in_callbacks_only(trainer, path, *args, _original=pl.Trainer.save_checkpoint, **kwargs):
-    if trainer.training:
-        _original(trainer, path, *args, **kwargs)
+def test_a_run_that_dies_goes_on_from_its_last_checkpoint(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(tiny(tmp_path / "whole"))
+    config = tiny(tmp_path / "parts")
+    step = Inpainter.training_step
 
+    def dying(self: Inpainter, batch: Any, index: int) -> Tensor:
+        if self.global_step == 5:
+            raise KeyError("power cut")
+        return step(self, batch, index)
 
-def test_an_interrupted_run_ends_with_the_same_numbers(tmp_path, monkeypatch):
-    photos = noise_photos()
-    whole = train_inpaint(tiny_config(tmp_path / "whole"), photos=photos)
-    halves = tiny_config(tmp_path / "halves")
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", save_in_callbacks_only)  # as if killed in step 4
-    train_inpaint(dataclasses.replace(halves, steps=4, decay_from=1.2), photos=photos)
+    monkeypatch.setattr(Inpainter, "training_step", dying)
+    with pytest.raises(KeyError):
+        train(config)
     monkeypatch.undo()
-    assert torch.load(tmp_path / "halves" / "last.ckpt", weights_only=True)["global_step"] == 3
-    resumed = train_inpaint(halves, photos=photos, resume=True)
-    undisturbed, interrupted = averaged_weights(whole), averaged_weights(resumed)
-    for name, value in undisturbed.items():
-        assert torch.equal(value, interrupted[name]), name
+    assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert equal_runs(train(config, resume=True), whole)
 
 
-def test_nothing_to_resume_is_said(tmp_path):
+def test_a_checkpoint_that_is_being_written_is_not_the_last_one(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed half-way through the second write, the first file is still there, whole."""
+    config, saved = tiny(tmp_path), []
+
+    def half(self: Checkpoints, trainer: Any) -> None:
+        saved.append(trainer.global_step)
+        if len(saved) == 2:
+            self.path.with_suffix(".part").write_bytes(b"half of a checkp")
+            raise KeyError("power cut")
+        original(self, trainer)
+
+    original = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", half)
+    with pytest.raises(KeyError):
+        train(config)
+    assert saved == [3, 6]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_resuming_what_is_not_there_or_with_other_settings_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(tmp_path, steps=2)
     with pytest.raises(BadInput, match="nothing to resume"):
-        train_inpaint(tiny_config(tmp_path), photos=noise_photos(), resume=True)
-
-
-@pytest.mark.parametrize("hole", ["none", "all", "some"])
-@pytest.mark.parametrize("size", [(32, 32), (64, 160), (96, 32)])
-def test_onnx_runtime_equals_torch(tmp_path, size, hole):
-    torch.manual_seed(3)
-    network = MADF(TINY)
-    for _ in range(2):  # realistic batch-norm statistics
-        network(torch.randn(4, 3, 64, 64), (torch.rand(4, 1, 64, 64) > 0.3).float())
-    network.eval()
-    export_network(network, tmp_path / "filler.onnx")
-    filler = Filler(network)
-    round_half(filler)  # the file stores large weights as fp16
-    image = torch.randn(1, 3, *size)
-    mask = {"none": torch.ones(1, 1, *size), "all": torch.zeros(1, 1, *size)}.get(
-        hole, (torch.rand(1, 1, *size) > 0.4).float()
+        train(config, resume=True)
+    train(config, max_minutes=0)
+    with pytest.raises(BadInput, match=r"trained with lr 0\.0005, not 0\.1"):
+        train(dataclasses.replace(config, lr=0.1), resume=True)
+    changed = dataclasses.replace(
+        config, save_every=5, pictures_every=1, machine=dataclasses.replace(MACHINE, threads=2)
     )
-    with torch.inference_mode():
-        expected = filler(image, mask).numpy()
-        unfolded = network(image, mask)[-1].numpy()
-    session = onnxruntime.InferenceSession(tmp_path / "filler.onnx", providers=["CPUExecutionProvider"])
-    found = session.run(None, {"image": image.numpy(), "mask": mask.numpy()})[0]
-    assert np.abs(found - expected).max() < 1e-5 * max(1, np.abs(expected).max())
-    assert np.abs(unfolded - expected).max() < 5e-3 * max(1, np.abs(expected).max())
+    assert train(changed, resume=True)["global_step"] == 2
+    (tmp_path / "last.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(BadInput, match="is not a checkpoint"):
+        train(config, resume=True)
 
 
-def test_a_checkpoint_exports_without_its_configuration_file(tmp_path):
-    checkpoint = train_inpaint(tiny_config(tmp_path / "run"), photos=noise_photos())
-    folder = export_inpaint(checkpoint, tmp_path / "bundle")
-    from unsay.bundle import load_bundle
-
-    bundle = load_bundle(folder)
-    assert bundle.section("inpaint")["multiple"] == 32
-    assert bundle.manifest["training"]["inpaint"]["steps"] == 6
-    assert [i.name for i in bundle.session("filler.onnx").get_inputs()] == ["image", "mask"]
+def test_progress_is_logged(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "unsay"):
+        train(tiny(tmp_path, steps=4))
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "no feature network is set: the perceptual and style terms are left out"
+    assert [line.split(": loss")[0] for line in lines[1:]] == ["step 3 of 4", "step 4 of 4"]
+    assert lines[1].endswith("mean of 3 steps")
 
 
-def test_folders_are_drawn_from_by_weight_and_held_back_photos_left_out(tmp_path):
-    for name, value in (("a", 10), ("b", 200)):
-        (tmp_path / name).mkdir()
-        for i in range(2):
-            cv2.imwrite(str(tmp_path / name / f"{i}.png"), np.full((60, 60, 3), value, np.uint8))
-    photos = read_folders([tmp_path / "a", tmp_path / "b"], [0.0, 1.0])
-    assert all(photos.crop(np.random.default_rng(i), 32).mean() == 200 for i in range(5))
-    assert len(read_folders([tmp_path / "a"], leave_out=["0.png"])) == 1
-    with pytest.raises(BadInput, match="no photos under"):
-        read_folders([tmp_path / "none"])
+# --- what a step computes ---------------------------------------------------------------------------------------------
 
 
-def test_the_frozen_features_see_blur_and_learn_nothing(tmp_path):
-    features = feature_network("efficientnet-lite0")
-    image = torch.randn(1, 3, 64, 64)
-    sharp, blurred = features(image), features(torch.nn.functional.avg_pool2d(image, 5, 1, 2))
-    assert [m.shape[1] for m in sharp] == [16, 24, 40]
-    assert all(float((a - b).abs().mean()) > 0.1 for a, b in zip(sharp, blurred, strict=True))
-    assert not any(p.requires_grad for p in features.parameters())
-    with pytest.raises(BadInput, match="unknown feature network"):
-        feature_network("vgg19")
+def by_hand(config: InpaintConfig, steps: int) -> tuple[nn.Module, nn.Module]:
+    """The run in plain torch: Adam, the schedule, clipped gradients, the average. (network, average)"""
+    torch.manual_seed(config.seed)
+    network = MADF(config.network).to(memory_format=torch.channels_last)
+    average, optimiser = copy.deepcopy(network), torch.optim.Adam(network.parameters(), config.lr)
+    batches = CropBatches(read_photos(config), config)
+    for step in range(steps):
+        truth, mask = (t.contiguous(memory_format=torch.channels_last) for t in batches[step])
+        losses = inpainting_loss(network(truth, mask), truth, mask, config.losses)
+        optimiser.zero_grad()
+        sum(losses.values()).backward()
+        if config.clip:
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        decayed = 1 - 0.98 * max(0.0, (step - 0.6 * config.steps) / (0.4 * config.steps))
+        optimiser.param_groups[0]["lr"] = config.lr * min(1.0, (step + 1) / config.warmup) * decayed
+        optimiser.step()
+        keep = min(config.ema, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            mine = average.state_dict()[name]
+            mine.copy_(keep * mine + (1 - keep) * value if value.is_floating_point() else value)
+    return network, average
 
 
-def test_training_with_perceptual_terms_runs_and_keeps_the_features_out_of_the_checkpoint(tmp_path):
-    checkpoint = train_inpaint(tiny_config(tmp_path, features="efficientnet-lite0", steps=1), photos=noise_photos())
-    names = torch.load(checkpoint, weights_only=True)["state_dict"]
-    assert {n.split(".")[0] for n in names} == {"network", "average"}
+def test_a_run_is_adam_with_a_schedule_clipped_gradients_and_an_average(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(tmp_path, steps=5, warmup=2, ema=0.3, lr=2e-3, clip=0.5)
+    stored, (network, average) = train(config), by_hand(config, 5)
+    for name, value in {**prefixed("network", network), **prefixed("average", average)}.items():
+        torch.testing.assert_close(stored["state_dict"][name], value, rtol=1e-4, atol=1e-6, msg=name)
+    statistics = "deconv_3.1.running_var"
+    assert not torch.equal(network.state_dict()[statistics], average.state_dict()[statistics])
 
 
-def test_minutes_count_from_the_call_also_when_resumed(tmp_path):
-    config = tiny_config(tmp_path, steps=4)
-    for expected in (1, 2):
-        last = train_inpaint(config, photos=noise_photos(), max_minutes=0, resume=expected > 1)
-        assert torch.load(last, weights_only=True)["global_step"] == expected
+def prefixed(prefix: str, network: nn.Module) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in network.state_dict().items()}
+
+
+def test_in_half_precision_losses_are_single(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dtypes = set()
+
+    def watched(outputs: list[Tensor], truth: Tensor, *rest: Any) -> dict[str, Tensor]:
+        losses = inpainting_loss(outputs, truth, *rest)
+        product = torch.mm(torch.ones(2, 2), torch.ones(2, 2))  # bf16 under autocast
+        dtypes.update(v.dtype for v in (*outputs, truth, product, *losses.values()))
+        return losses
+
+    monkeypatch.setattr(inpaint, "inpainting_loss", watched)
+    monkeypatch.setitem(NETWORKS, "ones", lambda file: Stage())
+    changes = {"features": "ones", "losses": LossWeights(), "steps": 2, "lr": 1e-3}
+    machine = dataclasses.replace(MACHINE, precision="bf16-mixed")
+    half = train(tiny(tmp_path / "half", machine=machine, **changes))["state_dict"]
+    assert dtypes == {torch.float32}
+    whole = train(tiny(tmp_path / "whole", **changes))["state_dict"]
+    assert all(v.dtype == w.dtype for v, w in zip(half.values(), whole.values(), strict=True))
+    gap = [float((half[n] - whole[n]).abs().mean()) for n in half if n.startswith("network.") and half[n].ndim == 4]
+    assert 0 < max(gap) < 1e-3  # two steps of 1e-3 at most
+
+
+class Stage(nn.Module):
+    def forward(self, image: Tensor) -> list[Tensor]:
+        assert image.dtype == torch.float32
+        return [nn.functional.avg_pool2d(image, 2)]
+
+
+def test_another_runs_average_can_be_started_from(tiny: Tiny, tmp_path: Path) -> None:
+    first = train_inpaint(tiny(tmp_path / "first"))
+    still = tiny(tmp_path / "second", init_from=str(first), lr=0.0, steps=1, ema=0.0)
+    ours, theirs = train(still)["state_dict"], averaged_weights(first)
+    assert all(torch.equal(ours[f"network.{n}"], v) for n, v in theirs.items() if "running" not in n and "num" not in n)
+
+
+def test_pictures_are_drawn_every_so_often_as_files(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny(tmp_path, pictures_every=2, steps=5))
+    files = sorted(p.name for p in (tmp_path / "pictures").iterdir())
+    assert files == ["step-0000002.png", "step-0000004.png"]
+    assert cv2.imread(str(tmp_path / "pictures" / files[0])).shape == (2 * 32 + 4, 6 * 32 + 5 * 4, 3)
+
+
+def test_pictures_do_not_change_the_run(tiny: Tiny, tmp_path: Path) -> None:
+    assert equal_runs(train(tiny(tmp_path / "a", pictures_every=1)), train(tiny(tmp_path / "b")))
+
+
+# --- configurations ---------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_configuration_takes_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting of it on a tiny width: the data's layout, all losses, Adam 2e-4, batch 6; at 128 pixels."""
+    paper = load_config(CONFIGS / "inpaint-paper.yaml", InpaintConfig)
+    assert (paper.crop, paper.short_side, paper.batch, paper.lr, paper.layout) == (512, 572, 6, 2e-4, "places2")
+    assert paper.losses == LossWeights()
+    assert paper.network == MADFConfig()
+    for name in ("abbey", "zoo"):
+        photo = np.random.default_rng(len(name)).integers(0, 256, (150, 180, 3), np.uint8)
+        (tmp_path / "places2/data_large" / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "places2/data_large" / name / "1.jpg"), photo)
+    monkeypatch.setitem(NETWORKS, "torchvision-vgg16", lambda file: Stage() if "vgg16" in file else None)
+    config = dataclasses.replace(
+        paper,
+        folders=(str(tmp_path / "places2"),),
+        network=dataclasses.replace(paper.network, width=0.02),
+        crop=128,
+        short_side=143,
+        steps=1,
+        pictures_every=1,
+        out=str(tmp_path / "run"),
+        machine=MACHINE,
+    )
+    seen: dict[str, Any] = {}
+
+    def watched(outputs: list[Tensor], *rest: Any) -> dict[str, Tensor]:
+        losses = inpainting_loss(outputs, *rest)
+        seen.update(losses, outputs=len(outputs), shape=outputs[-1].shape)
+        return losses
+
+    monkeypatch.setattr(inpaint, "inpainting_loss", watched)
+    stored = torch.load(train_inpaint(config), weights_only=True)
+    assert seen["outputs"] == 3
+    assert seen["shape"] == (6, 3, 128, 128)
+    assert all(float(seen[name]) > 0 for name in ("hole", "known", "perceptual", "style", "variation"))
+    (group,) = stored["optimizer_states"][0]["param_groups"]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (2e-4, (0.9, 0.999), 0)
+    assert all(
+        torch.equal(v, stored["state_dict"][n.replace("network.", "average.")])
+        for n, v in stored["state_dict"].items()
+        if n.startswith("network.")
+    ), "no average is kept"
+    assert (tmp_path / "run/pictures/step-0000001.png").is_file()
+
+
+def test_the_starters_configuration_is_a_run_that_can_be(tmp_path: Path) -> None:
+    starter = load_config(CONFIGS / "inpaint-starter.yaml", InpaintConfig)
+    inpaint.check_config(starter)
+    assert (starter.crop, starter.batch, starter.steps, starter.short_side) == (128, 8, 8000, 0)
+    assert starter.masks == MaskConfig()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": 48}, "crop is 48; with 5 levels give a multiple of 32"),
+        ({"short_side": 31}, "short_side is 31, less than crop, 32"),
+        ({"batch": 0}, "batch is 0, steps 6, save_every 3; each must be at least 1"),
+        ({"ema": 1.0}, "ema is 1.0"),
+        ({"machine": MachineConfig(precision="64-true")}, "machine.precision is '64-true'; known: 32-true"),
+        ({"machine": MACHINE, "sync_batchnorm": True}, "sync_batchnorm needs GPUs"),
+        ({"losses": LossWeights(0, 0, 1, 1, 0)}, "one that can be computed must be above it"),
+        ({"losses": LossWeights(hole=-1)}, "none may be below 0"),
+        ({"masks": MaskConfig(bands=(9,))}, "band 9 does not exist"),
+        ({"features": "vgg"}, "unknown feature network 'vgg'"),
+    ],
+)
+def test_settings_that_no_run_can_have_are_said(
+    tiny: Tiny, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        train(tiny(tmp_path, **changes))
+
+
+# --- killed, and several processes ------------------------------------------------------------------------------------
+
+
+class Still(MADF):
+    """MADF whose batch-norm always uses its initial statistics: then nothing couples the crops of a batch."""
+
+    def __init__(self, config: MADFConfig) -> None:
+        super().__init__(config)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+def start(config: InpaintConfig, still: bool = False, **environment: str) -> subprocess.Popen[bytes]:
+    """The run in a process of its own."""
+    code = f"""
+        import importlib.util, sys
+        from unsay.training.config import config_from
+        spec = importlib.util.spec_from_file_location("doubles", {__file__!r})
+        sys.modules["doubles"] = tests = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(tests)
+        config = config_from({dataclasses.asdict(config)!r}, tests.InpaintConfig, "test")
+        if {still}:
+            tests.inpaint.MADF = tests.Still
+        tests.train_inpaint(config)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_a_checkpoint_that_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    """kill -9 at whatever step it is, with a checkpoint after every step and processes that read photos."""
+    machine = dataclasses.replace(MACHINE, workers=1)
+    config = tiny(tmp_path / "killed", steps=60, save_every=1, machine=machine)
+    whole = train(tiny(tmp_path / "whole", steps=60))
+    process = start(config)
+    last = tmp_path / "killed" / "last.ckpt"
+    while not last.is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < torch.load(last, weights_only=True)["global_step"] < 60
+    assert equal_runs(train(config, resume=True), whole)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data-parallel on the processor, half the batch each, as torchrun starts them; batch-norm's statistics aside."""
+    port = free_port()
+    machine = dataclasses.replace(MACHINE, devices=2, strategy="ddp")
+    changes = {"clip": 0.0, "losses": LossWeights()}
+    config = tiny(tmp_path / "two", machine=machine, **changes)
+    ranks = [start(config, still=True, **torchrun(rank, port)) for rank in range(2)]
+    monkeypatch.setattr(inpaint, "MADF", Still)
+    one = train(tiny(tmp_path / "one", batch=4, **changes))["state_dict"]
+    assert [process.wait(120) for process in ranks] == [0, 0]
+    two = torch.load(tmp_path / "two" / "last.ckpt", weights_only=True)
+    assert two["ranks"] == 2
+    torch.manual_seed(0)
+    untrained = Still(TINY).state_dict()
+    gaps = {name: float((two["state_dict"][name] - value).abs().max()) for name, value in one.items()}
+    assert max(gaps.values()) < 2e-5, gaps
+    moved = max(float((one[f"network.{n}"] - v).abs().max()) for n, v in untrained.items() if v.is_floating_point())
+    assert moved > 1e-3
+
+
+def test_another_number_of_processes_cannot_go_on(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(tmp_path, steps=2)
+    torch.save({**train(config, max_minutes=0), "ranks": 2}, tmp_path / "last.ckpt")
+    with pytest.raises(BadInput, match="begun by 2 processes, not 1"):
+        train(config, resume=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def torchrun(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells each process."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    world = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
+    return {name: str(value) for name, value in {**names, **world}.items()}

@@ -19,7 +19,6 @@ from unsay.evaluation.inpaint import hole_for
 from unsay.evaluation.metrics import score
 from unsay.models.madf import MADFConfig
 from unsay.training.config import load_config
-from unsay.training.inpaint import CropBatches, InpaintConfig, normalise
 from unsay.training.inpaint_ablation import ablate_inpaint, table
 from unsay.training.inpaint_ablation_config import METHOD, TABLES, InpaintAblationConfig, Setting, check_ablation
 from unsay.training.inpaint_ablation_config import run_config as common_run
@@ -33,7 +32,10 @@ from unsay.training.inpaint_ablation_runs import (
     run_name,
     trained,
 )
+from unsay.training.inpaint_config import InpaintConfig
+from unsay.training.inpaint_data import CropBatches, normalise
 from unsay.training.inpaint_losses import LossWeights
+from unsay.training.machine import MachineConfig
 from unsay.training.photos import Photos
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning warns about its own dependencies
@@ -62,7 +64,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> InpaintAblationConfig:
         batch=2,
         steps=2,
         warmup=1,
-        threads=1,
+        machine=MachineConfig(threads=1),
     )
     return InpaintAblationConfig(data=str(root / "photos"), side=32, out=str(root / "out"), seeds=SEEDS, train=common)
 
@@ -126,7 +128,7 @@ def test_a_run_is_named_by_all_that_it_depends_on(config: InpaintAblationConfig)
     run, sizes = common_run(config, 3), Sizes(0.05)
     name = run_name(run, METHOD, sizes)
     assert name.startswith("mask-aware_point-wise_2-refinements_stage-by-stage-3-")
-    assert run_name(dataclasses.replace(run, out="elsewhere", threads=7), METHOD, sizes) == name
+    assert run_name(dataclasses.replace(run, out="elsewhere", machine=MachineConfig(threads=7)), METHOD, sizes) == name
     others = [
         run_name(dataclasses.replace(run, lr=0.1), METHOD, sizes),
         run_name(common_run(config, 5), METHOD, sizes),

@@ -1,17 +1,18 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unsay.errors import BadInput
-from unsay.training.masks import BANDS, KINDS, random_hole
+from unsay.training.masks import ALL_KINDS, BANDS, KINDS, band_of, random_hole
 
 
 def test_the_bands_are_the_fields_six() -> None:
     assert BANDS == ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, None])
+@pytest.mark.parametrize("kind", [*ALL_KINDS, None])
 @pytest.mark.parametrize("band", range(len(BANDS)))
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32), height=st.integers(8, 90), width=st.integers(8, 90))
@@ -49,6 +50,34 @@ def test_objects_are_thicker_than_strokes() -> None:
         return total
 
     assert rim("object") < 0.8 * rim("strokes")
+
+
+def test_the_kinds_of_published_figures_stay() -> None:
+    """Holes for judging are drawn by their place in this list: a fourth would change them all."""
+    assert KINDS == ("strokes", "object", "mixed")
+
+
+def test_polygons_have_straight_edges() -> None:
+    """One polygon's outline needs a few corners only; a blob's of the same size needs many."""
+
+    def corners(kind: str) -> float:
+        counts = []
+        for seed in range(20):
+            hole = random_hole(np.random.default_rng(seed), 256, 256, 0, kind).astype(np.uint8)
+            outlines, _ = cv2.findContours(hole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            counts += [len(cv2.approxPolyDP(outline, 2.0, True)) for outline in outlines]
+        return float(np.mean(counts))
+
+    assert corners("polygons") < 8
+    assert corners("object") > 1.4 * corners("polygons")
+
+
+def test_the_band_of_a_hole() -> None:
+    hole = np.zeros((10, 10), np.uint8)
+    assert band_of(hole) is None
+    for pixels, band in ((1, 0), (10, 0), (11, 1), (20, 1), (60, 5), (61, None)):
+        hole.ravel()[:] = np.arange(100) < pixels
+        assert band_of(hole) == band, pixels
 
 
 @pytest.mark.parametrize("band", [-1, 6])

@@ -196,11 +196,13 @@ def test_parts_and_times_that_cannot_be_trained_are_said(packs: list[Path], tmp_
 @pytest.mark.filterwarnings("ignore")  # Lightning warns about its own dependencies
 def test_training_from_packs_leaves_weights_that_run(packs: list[Path], tmp_path: Path) -> None:
     from unsay.models.madf import MADFConfig
-    from unsay.training.inpaint import InpaintConfig
+    from unsay.training.inpaint_config import InpaintConfig
     from unsay.training.inpaint_export import load_network
+    from unsay.training.machine import MachineConfig
 
+    machine = MachineConfig(accelerator="cpu", threads=1)
     network = MADFConfig(width=0.05, levels=5, refinements=1)
-    config = InpaintConfig(network=network, crop=32, batch=2, steps=10_000, threads=1, save_every=20)
+    config = InpaintConfig(network=network, crop=32, batch=2, steps=10_000, machine=machine, save_every=20)
     run = tmp_path / "run"
     files = train_from_packs(packs[0].parent, 0.05, tmp_path / "out", config=config, run=run)
     assert all(f.stat().st_size < 16_000_000 for f in files)

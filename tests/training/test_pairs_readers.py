@@ -109,8 +109,8 @@ def test_damaged_samples_are_skipped_and_counted(tmp_path: Path, caplog: pytest.
     ("config", "message"),
     [
         (DataConfig("lmdb"), "tsv, coco, webdataset"),
-        (DataConfig("tsv", captions="none.tsv"), "columns image, caption"),
-        (DataConfig("tsv", captions="wrong.tsv"), "columns image, caption"),
+        (DataConfig("tsv", captions="none.tsv"), "image and caption"),
+        (DataConfig("tsv", captions="wrong.tsv"), "image and caption"),
         (DataConfig("tsv", captions="captions.tsv"), "is no folder"),
         (DataConfig("coco", captions="captions.tsv"), "as COCO captions"),
         (DataConfig("coco", captions="odd.json"), "as COCO captions"),

@@ -19,7 +19,7 @@ Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data set'
 Split = Annotated[str | None, typer.Option("--split", metavar="NAME", help="The part of it to judge.")]
 JsonFile = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Keep all numbers; - prints them.")]
 SheetFile = Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="A picture sheet of the first cases.")]
-LimitCount = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the first so many photos.")]
+LimitCount = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only the first so many photos.")]
 
 
 def segment(

@@ -69,7 +69,8 @@ def inpaint(config: Config, resume: Resume = False, minutes: Minutes = None) -> 
     _log_to_stderr()
     with learning_half():
         from unsay.training.config import load_config
-        from unsay.training.inpaint import InpaintConfig, train_inpaint
+        from unsay.training.inpaint import train_inpaint
+        from unsay.training.inpaint_config import InpaintConfig
 
         print(train_inpaint(load_config(config, InpaintConfig), max_minutes=minutes, resume=resume))
 
@@ -159,7 +160,7 @@ def pack_train(
     """Train the inpainting network from packs for N minutes; leave its weights in files under 16 MB."""
     with learning_half():
         from unsay.training.config import load_config
-        from unsay.training.inpaint import InpaintConfig
+        from unsay.training.inpaint_config import InpaintConfig
         from unsay.training.pack import train_from_packs
 
         settings = load_config(config, InpaintConfig) if config else None

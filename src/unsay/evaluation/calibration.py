@@ -17,11 +17,14 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers with a score from `low` to below `high`: how many, their mean score, the share truly present."""
+    """Answers with a score from `low` to below `high`: how many, their total weight, and, weighted, their mean score
+    and the share truly present.
+    """
 
     low: float
     high: float
     answers: int
+    weight: float
     mean_score: float
     present: float
 
@@ -51,18 +54,30 @@ def break_even(present: Truths, scores: Scores) -> float:
     return float(np.sort(scores)[-positives]) if positives else float("nan")
 
 
-def reliability(present: Truths, scores: Scores, bins: int = BINS) -> list[Bin]:
-    """The answers in `bins` equal parts of [0, 1], those without any left out (Niculescu-Mizil and Caruana 2005)."""
+def even_odds(present: Truths) -> Scores:
+    """Weights [N] of mean 1 under which as much is present as absent; equal ones where only one of both occurs."""
+    share = float(present.mean())
+    if share in (0.0, 1.0):
+        return np.ones(len(present))
+    return np.where(present, 0.5 / share, 0.5 / (1 - share))
+
+
+def reliability(present: Truths, scores: Scores, weights: Scores | None = None, bins: int = BINS) -> list[Bin]:
+    """The answers in `bins` equal parts of [0, 1], those without any left out (Niculescu-Mizil and Caruana 2005).
+
+    `weights` [N]: how much each answer counts; none: all the same.
+    """
+    weights = np.ones(len(scores)) if weights is None else weights
     place = np.minimum((scores * bins).astype(np.int64), bins - 1)
     rows = []
     for index in np.unique(place).tolist():
         own = place == index
-        shares = float(scores[own].mean()), float(present[own].mean())
-        rows.append(Bin(index / bins, (index + 1) / bins, int(own.sum()), *shares))
+        shares = (float(np.average(values[own], weights=weights[own])) for values in (scores, present))
+        rows.append(Bin(index / bins, (index + 1) / bins, int(own.sum()), float(weights[own].sum()), *shares))
     return rows
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
-    """Mean distance of score and share present over the bins, weighted by answers (Naeini et al. 2015), in [0, 1]."""
-    total = sum(b.answers for b in bins)
-    return sum(b.answers * abs(b.mean_score - b.present) for b in bins) / total
+    """Mean distance of score and share present over the bins, by their weights (Naeini et al. 2015), in [0, 1]."""
+    total = sum(b.weight for b in bins)
+    return sum(b.weight * abs(b.mean_score - b.present) for b in bins) / total

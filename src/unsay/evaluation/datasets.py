@@ -94,6 +94,8 @@ class DataSet:
 
         Raises `BadInput` for a photo or mask that is missing, of another size, or holds a value that is no class.
         """
+        if limit is not None and limit < 1:
+            raise BadInput(f"a limit of {limit} photos judges nothing: give at least 1")
         for name in self.photo_names(data, split)[:limit]:
             path = data / self.photo.format(split=split, name=name)
             photo = cv2.imread(str(path), cv2.IMREAD_COLOR)

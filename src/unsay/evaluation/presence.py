@@ -19,6 +19,7 @@ from unsay.evaluation.calibration import (
     Truths,
     average_precision,
     break_even,
+    even_odds,
     expected_calibration_error,
     reliability,
 )
@@ -64,7 +65,8 @@ def evaluate_presence(
 
     `labels`: a table (noun, image, present) of photos in `data`, tab-separated. Without it `data` is a VOC folder: a
     noun of mIoU-7 is present where the truth mask of the `split` has its class. Gives average precision per noun and
-    its mean, the reliability of all answers and the expected calibration error, ready for JSON. Raises `BadInput`.
+    its mean, the reliability of all answers and the expected calibration error, as asked and with each noun asked as
+    often of photos that have it as of others (`_even`), ready for JSON. Raises `BadInput`.
     """
     if labels is not None and split is not None:
         raise BadInput(f"the table {labels} names its photos, the split {split!r} chooses others: give one of the two")
@@ -116,22 +118,25 @@ def table(result: dict[str, Any]) -> str:
         for r in result["nouns"]
     ]
     bins = [
-        (f"{b['low']:.1f}-{b['high']:.1f}", b["answers"], b["mean_score"], b["present"]) for b in result["reliability"]
+        (f"{b['low']:.1f}-{b['high']:.1f}", b["answers"], b["mean_score"], b["present"], even["present"])
+        for b, even in zip(result["reliability"], result["reliability_even"], strict=True)
     ]
     return "\n".join(
         [
             f"{result['data']} {result['source']}: {result['photos']} photos, bundle {result['bundle']}",
-            f"mean average precision {result['map']:.3f}, expected calibration error {result['ece']:.3f}",
+            f"mean average precision {result['map']:.3f}",
+            f"expected calibration error {result['ece_even']:.3f} at even odds (each noun asked as often of photos "
+            f"that have it as of others), {result['ece']:.3f} as asked here",
             text_table(["noun", "photos", "positives", "AP", "precision = recall at"], nouns),
             "",
-            text_table(["score", "answers", "mean score", "truly present"], bins),
+            text_table(["score", "answers", "mean score", "truly present", "at even odds"], bins),
         ]
     )
 
 
 def _rows(labels: Path) -> Iterator[tuple[str, str, bool]]:
     try:
-        text = labels.read_text(encoding="utf-8")
+        text = labels.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the table {labels} cannot be read ({error}): give a text file of labels") from error
     rows = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -148,12 +153,17 @@ def _result(answers: dict[str, list[tuple[bool, float]]]) -> dict[str, Any]:
     precisions = [row["ap"] for row in rows if row["ap"] is not None]
     if not precisions:
         raise BadInput(f"none of the nouns {', '.join(answers)} is in any of the photos: judge more of them")
-    bins = reliability(*_columns([pair for pairs in answers.values() for pair in pairs]))
+    columns = [_columns(pairs) for pairs in answers.values()]
+    present, scores = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    asked = reliability(present, scores)
+    even = reliability(present, scores, np.concatenate([even_odds(known) for known, _ in columns]))
     return {
         "map": float(np.mean(precisions)),
-        "ece": expected_calibration_error(bins),
+        "ece": expected_calibration_error(asked),
+        "ece_even": expected_calibration_error(even),
         "nouns": rows,
-        "reliability": [asdict(b) for b in bins],
+        "reliability": [asdict(b) for b in asked],
+        "reliability_even": [asdict(b) for b in even],
     }
 
 

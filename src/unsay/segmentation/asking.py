@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unsay.bundle import Bundle
-from unsay.options import SegmentOptions
+from unsay.errors import BundleError
 from unsay.segmentation.lexicon import Lexicon, bundle_lexicon
 from unsay.segmentation.recipe import read_recipe
 from unsay.segmentation.recognition import Constants, Queries, make_queries
@@ -22,10 +22,16 @@ REMEMBERED = 4096
 
 
 def read_constants(bundle: Bundle) -> Constants:
-    """The constants that the bundle's manifest holds; what it leaves out keeps its default."""
+    """The constants that the bundle's manifest holds; what it leaves out keeps its default.
+
+    Raises `BundleError` for one that is no number.
+    """
     section = read_recipe(bundle).recognition
     known = {f.name for f in fields(Constants)}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
+    for name in values.keys() - {"background", "things"}:
+        if isinstance(values[name], bool) or not isinstance(values[name], (int, float)):
+            raise BundleError(f"the bundle {bundle.name!r} has {values[name]!r} as {name!r}: a number belongs there")
     return Constants(**values)
 
 
@@ -53,16 +59,15 @@ def _queries(words: tuple[str, ...], bundle: Bundle, constants: Constants) -> Qu
     return make_queries(normal, np.stack(vectors), lexicon, constants)
 
 
-def thresholds(words: Sequence[str], lexicon: Lexicon, constants: Constants, options: SegmentOptions) -> Array:
-    """The score [N] from which each word counts as found: the user's own, or the bundle's constants.
+def thresholds(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> Array:
+    """The bundle's own score [N] from which each word counts as found.
 
     A word that no list knows, in whole or by its last part, may be a slip of the finger: it has to be surer.
     """
-    if options.threshold is not None:
-        return np.full(len(words), options.threshold, np.float32)
     normal = [lexicon.normal(w) for w in words]
     known = [not lexicon.vocabulary or lexicon.known(w) or lexicon.known(w.rpartition(" ")[2]) for w in normal]
-    return np.where(known, constants.threshold, constants.unknown_threshold).astype(np.float32)
+    own = np.where([bool(lexicon.classes.get(w)) for w in normal], constants.threshold, constants.unseen_threshold)
+    return np.where(known, own, constants.unknown_threshold).astype(np.float32)
 
 
 def unnamed_things(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:

@@ -23,7 +23,9 @@ def check_picks(options: SegmentOptions, height: int, width: int) -> None:
     if options.box is not None:
         _check_whole("box", "X,Y,W,H", options.box)
         x, y, w, h = options.box
-        if w <= 0 or h <= 0 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        if w <= 0 or h <= 0:
+            raise BadInput(f"the box {x},{y},{w},{h} is {w} pixels wide and {h} high: give X,Y,W,H of at least 1x1")
+        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise BadInput(
                 f"the box {x},{y},{w},{h} lies outside the photo of {width}x{height} pixels: give X,Y,W,H inside"
             )

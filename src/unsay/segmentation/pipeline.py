@@ -64,13 +64,15 @@ def recognise(
 ) -> tuple[np.ndarray, Array]:
     """The label of each group [K] int32 (0, or i for the i-th word) and the score of each word [N] in [0, 1]."""
     lexicon = bundle_lexicon(bundle)
-    queries = ask([*words, *unnamed_things(words, lexicon, constants)], bundle, constants)
+    asked = [*words, *unnamed_things(words, lexicon, constants)]
+    queries = ask(asked, bundle, constants)
     reference = _reference(scene, bundle, constants)
     rows = evidence(queries, scene.regions, constants) - reference
     strength = presence(rows, constants)
     scores = calibrated(strength, queries, constants)
-    limits = np.full(len(scores), constants.threshold)
-    limits[: len(words)] = thresholds(words, lexicon, constants, options)
+    limits = thresholds(asked, lexicon, constants)
+    if options.threshold is not None:
+        limits[: len(words)] = options.threshold
     present = (scores >= limits) & standing(strength, queries, constants)
     claims = rows[:, :-1].copy()
     claims[len(words) :] -= constants.thing_margin
@@ -102,11 +104,13 @@ def _reference(scene: Scene, bundle: Bundle, constants: Constants) -> Array:
 def nearest_words(scene: Scene, bundle: Bundle, constants: Constants) -> tuple[str, ...]:
     """Words of the bundle's own list (its background and things where it has none) that the photo contains."""
     lexicon = bundle_lexicon(bundle)
-    words = [lexicon.vocabulary[i] for i in lexicon.visible] or [*constants.things, *constants.background]
+    visible = [lexicon.vocabulary[i] for i in lexicon.visible]
+    words = list(dict.fromkeys([*constants.things, *(visible or constants.background)]))
     if not words:
         return ()
     queries = bundle.part("own list", lambda: ask(words, bundle, constants))
     rows = evidence(queries, scene.regions, constants) - _reference(scene, bundle, constants)
     scores = calibrated(presence(rows, constants), queries, constants)
+    limits = thresholds(words, lexicon, constants)
     best = np.argsort(-scores, kind="stable")[:NEAREST]
-    return tuple(words[i] for i in best if scores[i] >= constants.threshold)
+    return tuple(words[i] for i in best if scores[i] >= limits[i])

@@ -110,4 +110,6 @@ def _make(kind: type[T], values: dict[str, Any], where: str) -> T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, dict):
         raise BundleError(f"{where} has {values!r} where {kind.__name__.lower()} settings belong: export it again")
+    if kind is Network and min(values.get("side", 1), values.get("multiple", 1)) < 1:
+        raise ValueError(f"side {values.get('side')} and multiple {values.get('multiple')}, which must be positive")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})

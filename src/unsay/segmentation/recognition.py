@@ -78,11 +78,13 @@ class Constants:
     present_slope: float = 1.7
     unseen_at: float = 3.0
     unseen_slope: float = 1.7
-    threshold: float = 0.5
-    unknown_threshold: float = 0.9
-    """Presence at which a word is as likely there as not and the slope there, with ImageNet classes and without;
-    the score from which a word is found: one of the bundle's lists, and one that no list knows.
+    """Presence at which a word is as likely there as not and the slope there, with ImageNet classes and without: the
+    score of a word is its probability to be there, were it asked of as many photos that have it as of others.
     """
+    threshold: float = 0.5
+    unseen_threshold: float = 0.5
+    unknown_threshold: float = 0.9
+    """The score from which a word is found: with ImageNet classes, without, and a word that no list knows."""
     background: tuple[str, ...] = BACKGROUND
     things: tuple[str, ...] = THINGS
     thing_margin: float = 0.75

@@ -23,11 +23,11 @@ from unsay.evaluation.peers import RIM_ALONE, TELEA, Filler
 from unsay.evaluation.tables import text_table
 from unsay.results import Mask, Pixels
 from unsay.training.ablation_figures import spread, spread_cell
-from unsay.training.inpaint import read_photos
 from unsay.training.inpaint_ablation_config import TABLES, InpaintAblationConfig, Setting, all_settings, check_ablation
 from unsay.training.inpaint_ablation_config import run_config as common_run
 from unsay.training.inpaint_ablation_models import Sizes, build_on_meta, count_values, matched_sizes
 from unsay.training.inpaint_ablation_runs import Judged, judge, judged_photos, judged_run, run_name, trained
+from unsay.training.inpaint_data import read_photos
 from unsay.training.photos import Photos
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def ablate_inpaint(config: InpaintAblationConfig, *, photos: Photos | None = Non
     not trained again. Raises `BadInput` for a configuration or data that cannot be used.
     """
     check_ablation(config)
-    torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(config.train.machine.threads)
     judged = judged_photos(config)
     to_train_on = functools.cache(lambda: photos or read_photos(config.train))
     settings, rows = all_settings(), {}
@@ -58,7 +58,7 @@ def ablate_inpaint(config: InpaintAblationConfig, *, photos: Photos | None = Non
         "config": dataclasses.asdict(config),
         "versions": {"unsay": unsay.__version__, **{name: version(name) for name in PACKAGES}},
         "machine": {"python": platform.python_version(), "processor": platform.machine()},
-        "threads": config.train.threads,
+        "threads": config.train.machine.threads,
         "tables": {name: {row: rows[setting] for row, setting in table.items()} for name, table in TABLES.items()},
         "for scale": {filler.name: _peer(filler, judged) for filler in (TELEA, RIM_ALONE)},
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unsay.errors import BadInput
 from unsay.models.madf import MADFConfig
-from unsay.training.inpaint import InpaintConfig
+from unsay.training.inpaint_config import InpaintConfig
 
 
 @dataclass(frozen=True)

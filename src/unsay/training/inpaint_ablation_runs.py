@@ -24,9 +24,11 @@ from unsay.evaluation.inpaint_result import band_name
 from unsay.evaluation.metrics import Scores, mean_scores, score
 from unsay.results import Mask, Pixels
 from unsay.training.features import feature_network
-from unsay.training.inpaint import MEAN, STD, CropBatches, InpaintConfig, Inpainter, normalise
+from unsay.training.inpaint import Inpainter
 from unsay.training.inpaint_ablation_config import InpaintAblationConfig, Setting
 from unsay.training.inpaint_ablation_models import Sizes, build_network
+from unsay.training.inpaint_config import MAY_CHANGE, InpaintConfig
+from unsay.training.inpaint_data import MEAN, STD, CropBatches, normalise
 from unsay.training.photos import Photos
 from unsay.training.segment_files import fingerprint, write_atomically
 
@@ -35,7 +37,7 @@ Fill = Callable[[Pixels, list[Mask]], list[Pixels]]
 """A photo [S, S, 3] uint8 and holes [S, S] bool, True = fill -> the photo with each hole filled."""
 JUDGING_SEED = 0
 """Of the holes that all are judged on, whatever their training seed."""
-UNREAD = ("out", "threads", "save_every")
+UNREAD = MAY_CHANGE
 """What a training run's outcome does not depend on."""
 
 
@@ -138,7 +140,7 @@ def fill_holes(network: nn.Module, rgb: Pixels, holes: list[Mask]) -> list[Pixel
 
 
 def _train(config: InpaintConfig, network: nn.Module, photos: Photos) -> dict[str, Any]:
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.machine.threads)
     model = AblationInpainter(config, network, feature_network(config.features))
     trainer = pl.Trainer(
         max_steps=config.steps,

@@ -24,6 +24,8 @@ class LossWeights:
     """L1 of those features' Gram matrices, last output only, raw and composited."""
     variation: float = 0.1
     """Total variation of the composited last output."""
+    last_only: bool = False
+    """All terms on the last output and none on those before: what the paper's stage-by-stage losses are compared to."""
 
 
 def inpainting_loss(
@@ -33,21 +35,28 @@ def inpainting_loss(
 
     outputs: raw outputs [B, 3, H, W] from coarse to fine; truth [B, 3, H, W]; mask [B, 1, H, W], 1 = keep. `features`
     maps an image to a list of feature maps; without it the perceptual and style terms are left out. L1 terms are means
-    over all pixels and channels of the image, inside and outside the hole alike.
+    over all pixels and channels of the image, inside and outside the hole alike; perceptual and style terms are sums
+    over the maps. A network without refinement decoders has the perceptual term on its only output.
 
     The authors' release computes the style term on output 1 by an indexing slip; here it is the last output, as the
     paper says.
     """
-    losses = {
-        "hole": weights.hole * sum(((o - truth) * (1 - mask)).abs().mean() for o in outputs),
-        "known": weights.known * sum(((o - truth) * mask).abs().mean() for o in outputs),
-    }
-    final = truth * mask + outputs[-1] * (1 - mask)
+    shallow = outputs[-1:] if weights.last_only else outputs
+    losses: dict[str, Tensor] = {}
+    if weights.hole:
+        losses["hole"] = weights.hole * _total([((o - truth) * (1 - mask)).abs().mean() for o in shallow])
+    if weights.known:
+        losses["known"] = weights.known * _total([((o - truth) * mask).abs().mean() for o in shallow])
     if weights.variation:
-        losses["variation"] = weights.variation * total_variation(final)
+        losses["variation"] = weights.variation * total_variation(composite(outputs[-1], truth, mask))
     if features is not None and (weights.perceptual or weights.style):
         losses |= _feature_losses(outputs, truth, mask, weights, features)
-    return {name: torch.as_tensor(value) for name, value in losses.items()}
+    return losses
+
+
+def composite(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """The output [B, 3, H, W] in the hole, the photo's own pixels elsewhere."""
+    return truth * mask + output * (1 - mask)
 
 
 def _feature_losses(
@@ -55,16 +64,21 @@ def _feature_losses(
 ) -> dict[str, Tensor]:
     with torch.no_grad():
         wanted = features(truth)
-    perceptual, style = truth.new_zeros(()), truth.new_zeros(())
+    perceptual: list[Tensor] = []
+    style: list[Tensor] = []
     refined = outputs[1:] or outputs
-    for output in refined:
-        last = output is refined[-1]
-        for image in (output, truth * mask + output * (1 - mask)):
-            for found, target in zip(features(image), wanted, strict=True):
-                perceptual = perceptual + (found - target).abs().mean()
-                if last and weights.style:
-                    style = style + (gram(found) - gram(target)).abs().mean()
-    return {"perceptual": weights.perceptual * perceptual, "style": weights.style * style}
+    for output in refined if weights.perceptual and not weights.last_only else outputs[-1:]:
+        for image in (output, composite(output, truth, mask)):
+            pairs = list(zip(features(image), wanted, strict=True))
+            perceptual += [(found - target).abs().mean() for found, target in pairs]
+            if output is outputs[-1] and weights.style:
+                style += [(gram(found) - gram(target)).abs().mean() for found, target in pairs]
+    terms = {"perceptual": (weights.perceptual, perceptual), "style": (weights.style, style)}
+    return {name: weight * _total(parts) for name, (weight, parts) in terms.items() if weight}
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum()
 
 
 def gram(features: Tensor) -> Tensor:

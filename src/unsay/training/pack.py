@@ -31,7 +31,7 @@ from unsay.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from unsay.training.inpaint import InpaintConfig
+    from unsay.training.inpaint_config import InpaintConfig
     from unsay.training.photos import Photos
 
 FORMAT = 1
@@ -142,7 +142,8 @@ def train_from_packs(
         raise BadInput(f"packs cannot train {part!r}: only 'inpaint' can be trained from photos alone")
     if not minutes > 0:
         raise BadInput(f"{minutes} minutes is no time to train: give more than 0")
-    from unsay.training.inpaint import InpaintConfig, train_inpaint
+    from unsay.training.inpaint import train_inpaint
+    from unsay.training.inpaint_config import InpaintConfig
 
     chosen = replace(config or InpaintConfig(), out=str(run), leave_out="")
     photos = read_photos(packs, chosen.weights)
@@ -334,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     given = parser.parse_args(arguments)
     from unsay.training.config import load_config
-    from unsay.training.inpaint import InpaintConfig
+    from unsay.training.inpaint_config import InpaintConfig
 
     config = load_config(given.config, InpaintConfig) if given.config else None
     files = train_from_packs(

@@ -107,7 +107,10 @@ def read_captions(path: Path) -> Captions:
             for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE):
                 captions.setdefault(row["image"], []).append(row["caption"])
     except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read captions from {path} (columns image, caption): {error}") from error
+        lacks = f"it has no column {error}" if isinstance(error, KeyError) else str(error)
+        raise BadInput(
+            f"cannot read captions from {path}: {lacks}; needed are image and caption, tab-separated"
+        ) from error
     return captions
 
 

@@ -7,11 +7,8 @@ against every photo of all processes; the one-way loss. See docs/training-segmen
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-import sys
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +16,16 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.warnings import PossibleUserWarning
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
-from unsay.errors import BadInput
+from unsay.training.checkpoints import CHECKPOINT, Checkpoints, Minutes, is_finished, read_stored, same_ranks
 from unsay.training.config import config_from
-from unsay.training.segment_callbacks import Checkpoints, Minutes
+from unsay.training.machine import make_trainer, settle
 from unsay.training.segment_config import SegmentConfig, check_config
 from unsay.training.segment_data import Batch, SegmentData, coverage
 from unsay.training.segment_loss import image_sentence_loss, noun_loss
 from unsay.training.segment_networks import Networks, build_networks
 
-log = logging.getLogger(__name__)
-CHECKPOINT = "last.ckpt"
 SHARPEST = 100.0
 """1/T never grows beyond this (as in CLIP: Radford et al. 2021, section 2.5)."""
 MAY_CHANGE = ("machine", "out", "cache", "save_minutes")
@@ -120,10 +114,8 @@ class Segmenter(pl.LightningModule):
         checkpoint["steps"], checkpoint["ranks"] = self._steps(), self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with another number of processes: the batches would be others."""
-        before, ranks = checkpoint["ranks"], self.trainer.world_size
-        if before != ranks:
-            raise BadInput(f"the run was begun by {before} processes, not {ranks}: resume it with as many")
+        """Refuse to go on with another number of processes."""
+        same_ranks(checkpoint, self.trainer.world_size)
 
     def _steps(self) -> int:
         each: int = self.trainer.datamodule.steps  # type: ignore[attr-defined]
@@ -151,14 +143,13 @@ def train_segment(
     """
     check_config(config)
     last = Path(config.out) / CHECKPOINT
-    if resume and _finished(last, config):
+    if resume and is_finished(last, config, "segment", MAY_CHANGE):
         return last
     networks = networks or build_networks(config)
-    torch.set_num_threads(config.machine.threads)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # it advertises
-    pl.seed_everything(config.seed, verbose=False)
+    settle(config.machine, config.seed)
     model, data = Segmenter(config, networks), SegmentData(config, networks)
-    trainer = _trainer(config, last, max_minutes)
+    callbacks = [Minutes(max_minutes), Checkpoints(last, config.save_minutes, lambda: data.steps)]
+    trainer = make_trainer(config.machine, config.out, callbacks, config.clip_norm)
     with warnings.catch_warnings():
         # its guesses: that no worker is too few, and that a run resumed within an epoch begins with a wrong batch
         warnings.simplefilter("ignore", PossibleUserWarning)
@@ -171,59 +162,8 @@ def read_checkpoint(path: Path, networks: Networks | None = None) -> tuple[Segme
 
     Nothing in the file is executed. Raises `BadInput` for a file that is no such checkpoint.
     """
-    stored = _read(path)
+    stored = read_stored(path, "segment")
     config = config_from(stored["config"], SegmentConfig, str(path))
     encoder = (networks or build_networks(config)).encoder()
     encoder.load_state_dict(stored["encoder"])
     return config, encoder.eval()
-
-
-def _trainer(config: SegmentConfig, last: Path, max_minutes: float | None) -> pl.Trainer:
-    machine = config.machine
-    return pl.Trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.num_nodes,
-        strategy=machine.strategy,
-        precision=machine.precision,  # type: ignore[arg-type]
-        logger=_logger(config.out),
-        callbacks=[Minutes(max_minutes), Checkpoints(last, config.save_minutes)],
-        gradient_clip_val=config.clip_norm,
-        max_epochs=1,  # to Lightning, the run is one long epoch: see `segment_data.Steps`
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-        log_every_n_steps=10,
-        deterministic="warn",
-    )
-
-
-def _logger(out: str) -> Logger:
-    """TensorBoard's files where that is installed, a table of values otherwise."""
-    if find_spec("tensorboard") or find_spec("tensorboardX"):
-        return TensorBoardLogger(out, name="log")
-    return CSVLogger(out, name="log")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the file's first bytes provoke
-        raise BadInput(f"{path} is not a checkpoint of `unsay train`: {error}".split("\n")[0]) from error
-    if not isinstance(stored, dict) or stored.get("kind") != "segment":
-        raise BadInput(f"{path} is no checkpoint of `unsay train segment`: give the {CHECKPOINT} of such a run")
-    return stored
-
-
-def _finished(last: Path, config: SegmentConfig) -> bool:
-    """Whether no step is left. Raises `BadInput` for settings that differ from those that the run was begun with."""
-    if not last.is_file():
-        raise BadInput(f"nothing to resume: {last} does not exist; leave --resume out to start")
-    stored = _read(last)
-    before = config_from(stored["config"], SegmentConfig, str(last))
-    for field in dataclasses.fields(SegmentConfig):
-        old, new = getattr(before, field.name), getattr(config, field.name)
-        if field.name not in MAY_CHANGE and old != new:
-            raise BadInput(f"{last} was trained with {field.name} {old!r}, not {new!r}: set it back, or start anew")
-    return bool(stored["global_step"] >= stored["steps"])

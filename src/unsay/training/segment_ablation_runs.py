@@ -18,9 +18,10 @@ from unsay.segmentation.asking import read_constants
 from unsay.segmentation.lexicon import bundle_lexicon
 from unsay.segmentation.vision import Array
 from unsay.training.bundling import write_part
+from unsay.training.checkpoints import CHECKPOINT
 from unsay.training.nouns import Embed, noun_embeddings
 from unsay.training.pairs_readers import read_captions
-from unsay.training.segment import CHECKPOINT, read_checkpoint, train_segment
+from unsay.training.segment import read_checkpoint, train_segment
 from unsay.training.segment_ablation_config import VARIANTS, AblationConfig, run_config
 from unsay.training.segment_bundle import WORDNET, export_lexicon, section, spaced
 from unsay.training.segment_config import SegmentConfig

@@ -6,28 +6,12 @@ from dataclasses import dataclass, field
 
 from unsay.errors import BadInput
 from unsay.models.starter_encoder import StarterConfig
+from unsay.training.machine import MachineConfig
 from unsay.training.nouns import NounConfig
 from unsay.training.pairs_readers import DataConfig
 from unsay.training.segment_loss import LossConfig, check_loss
 
 NETWORKS = ("starter", "paper")
-
-
-@dataclass(frozen=True)
-class MachineConfig:
-    """How it is computed; handed on to PyTorch Lightning's trainer.
-
-    `devices` -1: all. `strategy`: "auto", "ddp" and so on. `precision`: "32-true", "bf16-mixed", "16-mixed".
-    `threads`: of each process; `workers`: processes that read photos.
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-    threads: int = 2
-    workers: int = 0
 
 
 @dataclass(frozen=True)
