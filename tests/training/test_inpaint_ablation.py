@@ -20,8 +20,15 @@ from unsay.evaluation.metrics import score
 from unsay.models.madf import MADFConfig
 from unsay.training.config import load_config
 from unsay.training.inpaint_ablation import ablate_inpaint, table
-from unsay.training.inpaint_ablation_config import METHOD, TABLES, InpaintAblationConfig, Setting, check_ablation
-from unsay.training.inpaint_ablation_config import run_config as common_run
+from unsay.training.inpaint_ablation_config import (
+    END_ONLY,
+    METHOD,
+    TABLES,
+    InpaintAblationConfig,
+    Setting,
+    check_ablation,
+    run_config,
+)
 from unsay.training.inpaint_ablation_models import Sizes
 from unsay.training.inpaint_ablation_runs import (
     AblationInpainter,
@@ -119,19 +126,19 @@ def test_finished_runs_are_not_trained_again(
     assert ablate_inpaint(config)["tables"] == result["tables"]
     part = ablate_inpaint(dataclasses.replace(config, limit=1, seeds=SEEDS[:1]))
     assert (part["photos"], part["seeds"]) == (1, [3])
-    longer = dataclasses.replace(common_run(config, 3), steps=3)
+    longer = dataclasses.replace(run_config(config, METHOD, 3), steps=3)
     with pytest.raises(AssertionError, match="trained again"):
         trained(longer, METHOD, Sizes(0.05), noise_photos)
 
 
 def test_a_run_is_named_by_all_that_it_depends_on(config: InpaintAblationConfig) -> None:
-    run, sizes = common_run(config, 3), Sizes(0.05)
+    run, sizes = run_config(config, METHOD, 3), Sizes(0.05)
     name = run_name(run, METHOD, sizes)
     assert name.startswith("mask-aware_point-wise_2-refinements_stage-by-stage-3-")
     assert run_name(dataclasses.replace(run, out="elsewhere", machine=MachineConfig(threads=7)), METHOD, sizes) == name
     others = [
         run_name(dataclasses.replace(run, lr=0.1), METHOD, sizes),
-        run_name(common_run(config, 5), METHOD, sizes),
+        run_name(run_config(config, METHOD, 5), METHOD, sizes),
         run_name(run, Setting(convolution="gated"), sizes),
         run_name(run, METHOD, Sizes(0.05, 2.0)),
     ]
@@ -149,13 +156,20 @@ def test_a_run_learns_on_the_same_crops_whatever_its_network(
         return step(self, batch, number)
 
     monkeypatch.setattr(AblationInpainter, "training_step", watched)
-    run = dataclasses.replace(common_run(config, 3), out=str(tmp_path))
+    run = dataclasses.replace(run_config(config, METHOD, 3), out=str(tmp_path))
     for now in ("plain", "mask-aware"):
         trained(run, Setting(convolution=now), Sizes(0.05), noise_photos)
     assert len(seen["plain"]) == 4
     assert all(torch.equal(a, b) for a, b in zip(seen["plain"], seen["mask-aware"], strict=True))
     first = CropBatches(noise_photos(), run)[0]
     assert torch.equal(seen["plain"][0], first[0])
+
+
+def test_the_end_only_differs_in_the_losses_alone(config: InpaintAblationConfig) -> None:
+    whole, end = (run_config(config, Setting(supervision=s), 3) for s in (METHOD.supervision, END_ONLY))
+    assert whole.network.refinements == 2
+    assert not whole.losses.last_only
+    assert end == dataclasses.replace(whole, losses=dataclasses.replace(whole.losses, last_only=True))
 
 
 def test_judging_asks_the_evaluations_own_holes() -> None:

@@ -113,23 +113,13 @@ def test_every_row_learns_with_nearly_as_many_values(setting: Setting) -> None:
     assert count_values(build_on_meta(setting, SMALL, sizes)) == pytest.approx(whole, rel=0.02)
     network = build_network(setting, SMALL, sizes)
     outputs = network(torch.randn(2, 3, 32, 64), (torch.rand(2, 1, 32, 64) > 0.4).float())
-    expected = 1 if setting.supervision == "at the end only" else setting.refinements + 1
-    assert [tuple(o.shape) for o in outputs] == [(2, 3, 32, 64)] * expected
+    assert [tuple(o.shape) for o in outputs] == [(2, 3, 32, 64)] * (setting.refinements + 1)
     sum(o.abs().mean() for o in outputs).backward()
     missing = [n for n, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not missing
 
 
-def test_the_end_only_keeps_the_finest_output() -> None:
-    torch.manual_seed(0)
-    network = build_network(Setting(supervision="at the end only"), TINY, Sizes(TINY.width)).eval()
-    torch.manual_seed(0)
-    whole = MADF(TINY).eval()
-    image, mask = torch.randn(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
-    assert torch.equal(network(image, mask)[0], whole(image, mask)[2])
-
-
-@pytest.mark.parametrize("row", [{"convolution": "dynamic"}, {"normalization": "layer"}, {"supervision": "none"}])
+@pytest.mark.parametrize("row", [{"convolution": "dynamic"}, {"normalization": "layer"}])
 def test_a_part_that_does_not_exist_is_refused(row: dict[str, str]) -> None:
     with pytest.raises(BadInput, match=f"there is no '{next(iter(row.values()))}'; known: "):
         build_network(Setting(**row), TINY, Sizes(TINY.width))

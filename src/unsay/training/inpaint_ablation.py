@@ -10,11 +10,10 @@ import dataclasses
 import functools
 import logging
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import unsay
 from unsay.evaluation.inpaint_result import COLUMNS
@@ -23,9 +22,15 @@ from unsay.evaluation.peers import RIM_ALONE, TELEA, Filler
 from unsay.evaluation.tables import text_table
 from unsay.results import Mask, Pixels
 from unsay.training.ablation_figures import spread, spread_cell
-from unsay.training.inpaint_ablation_config import TABLES, InpaintAblationConfig, Setting, all_settings, check_ablation
-from unsay.training.inpaint_ablation_config import run_config as common_run
-from unsay.training.inpaint_ablation_models import Sizes, build_on_meta, count_values, matched_sizes
+from unsay.training.inpaint_ablation_config import (
+    TABLES,
+    InpaintAblationConfig,
+    Setting,
+    all_settings,
+    check_ablation,
+    run_config,
+)
+from unsay.training.inpaint_ablation_models import build_on_meta, count_values, matched_sizes
 from unsay.training.inpaint_ablation_runs import Judged, judge, judged_photos, judged_run, run_name, trained
 from unsay.training.inpaint_data import read_photos
 from unsay.training.photos import Photos
@@ -43,13 +48,9 @@ def ablate_inpaint(config: InpaintAblationConfig, *, photos: Photos | None = Non
     not trained again. Raises `BadInput` for a configuration or data that cannot be used.
     """
     check_ablation(config)
-    torch.set_num_threads(config.train.machine.threads)
     judged = judged_photos(config)
     to_train_on = functools.cache(lambda: photos or read_photos(config.train))
-    settings, rows = all_settings(), {}
-    sizes = {setting: matched_sizes(setting, common_run(config, 0).network) for setting in settings}
-    for setting in settings:
-        rows[setting] = _row(config, setting, sizes[setting], judged, to_train_on)
+    rows = {setting: _row(config, setting, judged, to_train_on) for setting in all_settings()}
     return {
         "task": "inpaint",
         "data": Path(config.data).name,
@@ -87,12 +88,13 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _row(
-    config: InpaintAblationConfig, setting: Setting, sizes: Sizes, judged: list[Judged], photos: Any
+    config: InpaintAblationConfig, setting: Setting, judged: list[Judged], photos: Callable[[], Photos]
 ) -> dict[str, Any]:
     """The figures of one setting over all seeds."""
-    scores, seconds = [], []
+    network = run_config(config, setting, 0).network
+    sizes, scores, seconds = matched_sizes(setting, network), [], []
     for seed in config.seeds:
-        run = common_run(config, seed)
+        run = run_config(config, setting, seed)
         one = trained(run, setting, sizes, photos)
         seconds.append(float(one["seconds"]))
         scores.append(judged_run(config, run_name(run, setting, sizes), one["network"], judged))
@@ -101,7 +103,7 @@ def _row(
     return {
         "setting": dataclasses.asdict(setting),
         "sizes": dataclasses.asdict(sizes),
-        "values": count_values(build_on_meta(setting, common_run(config, 0).network, sizes)),
+        "values": count_values(build_on_meta(setting, network, sizes)),
         "seconds": spread(seconds),
         **by_group,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from unsay.errors import BadInput
 from unsay.models.madf import MADFConfig
@@ -25,7 +24,7 @@ class InpaintAblationConfig:
     """Folder of the training runs; one that is finished there is not trained again."""
     seeds: tuple[int, ...] = (0, 1, 2)
     train: InpaintConfig = field(default_factory=lambda: InpaintConfig(network=MADFConfig(width=0.125, levels=5)))
-    """What all runs have in common; its `out`, `seed` and `network.refinements` are not read."""
+    """What all runs have in common; its `out`, `seed`, `network.refinements` and `losses.last_only` are not read."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Setting:
     refinements: int = 2
     """Refinement decoders, 0 to 2."""
     supervision: str = "stage by stage"
-    """Where losses are: "stage by stage" or "at the end only"."""
+    """Where losses are: "stage by stage" or `END_ONLY`."""
 
     @property
     def name(self) -> str:
@@ -49,11 +48,12 @@ class Setting:
 
 
 METHOD = Setting()
+END_ONLY = "at the end only"
 TABLES: dict[str, dict[str, Setting]] = {
     "convolution": {name: Setting(convolution=name) for name in ("plain", "partial", "gated", "mask-aware")},
     "normalization": {name: Setting(normalization=name) for name in ("batch-norm", "point-wise")},
     "refinement decoders": {str(count): Setting(refinements=count) for count in (0, 1, 2)},
-    "supervision": {name: Setting(supervision=name) for name in ("at the end only", "stage by stage")},
+    "supervision": {name: Setting(supervision=name) for name in (END_ONLY, METHOD.supervision)},
 }
 
 
@@ -62,10 +62,15 @@ def all_settings() -> list[Setting]:
     return list(dict.fromkeys(setting for rows in TABLES.values() for setting in rows.values()))
 
 
-def run_config(config: InpaintAblationConfig, seed: int) -> InpaintConfig:
-    """The training run that all settings share with one seed: data, steps, losses, and the whole method's network."""
-    network = dataclasses.replace(config.train.network, refinements=METHOD.refinements)
-    return dataclasses.replace(config.train, network=network, seed=seed, out=str(Path(config.out)))
+def run_config(config: InpaintAblationConfig, setting: Setting, seed: int) -> InpaintConfig:
+    """The training run of a setting with one seed; its `network` is the whole method's, see `build_network`."""
+    return dataclasses.replace(
+        config.train,
+        network=dataclasses.replace(config.train.network, refinements=METHOD.refinements),
+        losses=dataclasses.replace(config.train.losses, last_only=setting.supervision == END_ONLY),
+        seed=seed,
+        out=config.out,
+    )
 
 
 def check_ablation(config: InpaintAblationConfig) -> None:

@@ -90,19 +90,6 @@ class UnguidedNorm(nn.Module):
         return y
 
 
-class LastOutput(nn.Module):
-    """A network whose earlier outputs no loss sees."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor, mask: Tensor) -> list[Tensor]:
-        """As `MADF.forward`, the last output alone."""
-        outputs: list[Tensor] = self.network(image, mask)
-        return outputs[-1:]
-
-
 CONVOLUTIONS: dict[str, Convolution | None] = {
     "plain": PlainConv,
     "partial": PartialConv,
@@ -111,7 +98,6 @@ CONVOLUTIONS: dict[str, Convolution | None] = {
 }
 """What an encoder level is made of; None: what MADF has."""
 UNGUIDED = {"batch-norm": True, METHOD.normalization: False}
-END_ONLY = {"at the end only": True, METHOD.supervision: False}
 
 
 @dataclass(frozen=True)
@@ -124,7 +110,7 @@ class Sizes:
     """Factor on the encoder's own channels, beside `width`; the decoders' stay."""
 
 
-def build_network(setting: Setting, config: MADFConfig, sizes: Sizes) -> nn.Module:
+def build_network(setting: Setting, config: MADFConfig, sizes: Sizes) -> MADF:
     """The network of a row, with the framework's initial values; called as `MADF` is.
 
     `config`: the whole method's; its levels and mask branch are every row's. Raises `BadInput` for a part that
@@ -139,7 +125,7 @@ def build_network(setting: Setting, config: MADFConfig, sizes: Sizes) -> nn.Modu
         for r in range(config.refinements):
             for level in range(2, config.levels + 1):
                 network.get_submodule(f"dec_ref{r}_{level}").bn = UnguidedNorm(config.scaled(DECODER[level - 1]))
-    return LastOutput(network) if _known(setting.supervision, END_ONLY) else network
+    return network
 
 
 @functools.cache
@@ -166,7 +152,7 @@ def count_values(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def build_on_meta(setting: Setting, config: MADFConfig, sizes: Sizes) -> nn.Module:
+def build_on_meta(setting: Setting, config: MADFConfig, sizes: Sizes) -> MADF:
     """The network without memory for its values: only to be counted."""
     with torch.device("meta"):
         return build_network(setting, config, sizes)

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.warnings import PossibleUserWarning
 from torch import nn
-from torch.utils.data import DataLoader
 
 from unsay.evaluation.inpaint import ALL_BANDS, hole_for, list_photos, read_photo
 from unsay.evaluation.inpaint_result import band_name
@@ -28,7 +27,8 @@ from unsay.training.inpaint import Inpainter
 from unsay.training.inpaint_ablation_config import InpaintAblationConfig, Setting
 from unsay.training.inpaint_ablation_models import Sizes, build_network
 from unsay.training.inpaint_config import MAY_CHANGE, InpaintConfig
-from unsay.training.inpaint_data import MEAN, STD, CropBatches, normalise
+from unsay.training.inpaint_data import InpaintData, denormalise, normalise
+from unsay.training.machine import make_trainer, settle
 from unsay.training.photos import Photos
 from unsay.training.segment_files import fingerprint, write_atomically
 
@@ -37,8 +37,6 @@ Fill = Callable[[Pixels, list[Mask]], list[Pixels]]
 """A photo [S, S, 3] uint8 and holes [S, S] bool, True = fill -> the photo with each hole filled."""
 JUDGING_SEED = 0
 """Of the holes that all are judged on, whatever their training seed."""
-UNREAD = MAY_CHANGE
-"""What a training run's outcome does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def trained(config: InpaintConfig, setting: Setting, sizes: Sizes, photos: Calla
         kept = torch.load(path, map_location="cpu", weights_only=True)
     else:
         log.info("training %s", path.stem)
-        kept = _train(config, network, photos())
+        kept = _train(config, path.stem, network, photos())
         write_atomically(path, lambda stream: torch.save(kept, stream))
     network.load_state_dict(kept["network"])
     return {"network": network.eval(), "seconds": kept["seconds"]}
@@ -78,13 +76,13 @@ def trained(config: InpaintConfig, setting: Setting, sizes: Sizes, photos: Calla
 
 def run_name(config: InpaintConfig, setting: Setting, sizes: Sizes) -> str:
     """Names a run's files: its setting, its seed, and a fingerprint of all that its outcome depends on."""
-    read = {name: value for name, value in asdict(config).items() if name not in UNREAD}
+    read = {name: value for name, value in asdict(config).items() if name not in MAY_CHANGE}
     return f"{setting.name}-{config.seed}-{fingerprint(read, asdict(setting), asdict(sizes))}"
 
 
 def fresh_network(config: InpaintConfig, setting: Setting, sizes: Sizes) -> nn.Module:
     """The network of a run before its first step; its initial values follow from the run's seed."""
-    pl.seed_everything(config.seed, verbose=False)
+    settle(config.machine, config.seed)
     return build_network(setting, config.network, sizes)
 
 
@@ -133,26 +131,15 @@ def fill_holes(network: nn.Module, rgb: Pixels, holes: list[Mask]) -> list[Pixel
     """The network's last output in each hole of `rgb` [S, S, 3] uint8, the photo's own pixels elsewhere."""
     keep = torch.from_numpy(~np.stack(holes)).float().unsqueeze(1)
     photo = normalise(torch.from_numpy(rgb).permute(2, 0, 1).unsqueeze(0)).expand(len(holes), -1, -1, -1)
-    output = network(photo, keep)[-1].permute(0, 2, 3, 1).numpy()
-    colours: npt.NDArray[np.float32] = output * np.array(STD, np.float32) + np.array(MEAN, np.float32)
-    filled = np.rint(colours * 255).clip(0, 255).astype(np.uint8)
+    filled = denormalise(network(photo, keep)[-1]).permute(0, 2, 3, 1).numpy()
     return [np.where(hole[..., None], one, rgb) for hole, one in zip(holes, filled, strict=True)]
 
 
-def _train(config: InpaintConfig, network: nn.Module, photos: Photos) -> dict[str, Any]:
-    torch.set_num_threads(config.machine.threads)
-    model = AblationInpainter(config, network, feature_network(config.features))
-    trainer = pl.Trainer(
-        max_steps=config.steps,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        gradient_clip_val=config.clip,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        deterministic="warn",
-    )
+def _train(config: InpaintConfig, name: str, network: nn.Module, photos: Photos) -> dict[str, Any]:
+    model = AblationInpainter(config, network, feature_network(config.features, config.features_file))
+    trainer = make_trainer(config.machine, str(Path(config.out) / "logs" / name), [], config.clip)
     start = time.perf_counter()
-    trainer.fit(model, DataLoader(CropBatches(photos, config), batch_size=None, shuffle=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)  # that no worker is too few
+        trainer.fit(model, datamodule=InpaintData(config, photos))
     return {"network": model.average.state_dict(), "seconds": (time.perf_counter() - start) / config.steps}
