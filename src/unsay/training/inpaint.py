@@ -7,14 +7,12 @@ docs/training-inpainting.md.
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor, nn
 
 from unsay.models.madf import MADF
@@ -24,7 +22,7 @@ from unsay.training.inpaint_config import MAY_CHANGE, InpaintConfig, check_confi
 from unsay.training.inpaint_data import InpaintData
 from unsay.training.inpaint_losses import inpainting_loss
 from unsay.training.inpaint_pictures import Pictures
-from unsay.training.machine import make_trainer, settle
+from unsay.training.machine import fit, make_trainer, settle
 from unsay.training.photos import Photos
 
 log = logging.getLogger(__name__)
@@ -120,11 +118,7 @@ def train_inpaint(
         Checkpoints(last, config.save_minutes, lambda: config.save_every),
     ]
     trainer = make_trainer(config.machine, config.out, callbacks, config.clip, config.sync_batchnorm)
-    with warnings.catch_warnings():
-        # its guesses: that no worker is too few, and that a run resumed within an epoch begins with a wrong batch
-        warnings.simplefilter("ignore", PossibleUserWarning)
-        data = InpaintData(config, photos)
-        trainer.fit(model, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+    fit(trainer, model, InpaintData(config, photos), last if resume else None)
     return last
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.warnings import PossibleUserWarning
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -64,6 +67,24 @@ def make_trainer(
         log_every_n_steps=10,
         deterministic="warn",
     )
+
+
+def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataModule, resume_from: Path | None) -> None:
+    """Run the trainer to its end, or from the checkpoint `resume_from` on; every process leaves the group it joined.
+
+    A process that ends while its group stands may be aborted by the group's threads.
+    """
+    distributed = torch.distributed
+    joined_before = distributed.is_available() and distributed.is_initialized()
+    try:
+        with warnings.catch_warnings():
+            # its guesses: that no worker is too few, and that a run resumed within an epoch begins with a wrong batch
+            warnings.simplefilter("ignore", PossibleUserWarning)
+            trainer.fit(model, datamodule=data, ckpt_path=resume_from and str(resume_from), weights_only=True)
+        trainer.strategy.barrier()
+    finally:
+        if distributed.is_available() and distributed.is_initialized() and not joined_before:
+            distributed.destroy_process_group()
 
 
 def _logger(out: str) -> Logger:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.warnings import PossibleUserWarning
 from torch import Tensor, nn
 
 from unsay.training.checkpoints import CHECKPOINT, Checkpoints, Minutes, is_finished, read_stored, same_ranks
 from unsay.training.config import config_from
-from unsay.training.machine import make_trainer, settle
+from unsay.training.machine import fit, make_trainer, settle
 from unsay.training.segment_config import SegmentConfig, check_config
 from unsay.training.segment_data import Batch, SegmentData, coverage
 from unsay.training.segment_loss import image_sentence_loss, noun_loss
@@ -150,10 +148,7 @@ def train_segment(
     model, data = Segmenter(config, networks), SegmentData(config, networks)
     callbacks = [Minutes(max_minutes), Checkpoints(last, config.save_minutes, lambda: data.steps)]
     trainer = make_trainer(config.machine, config.out, callbacks, config.clip_norm)
-    with warnings.catch_warnings():
-        # its guesses: that no worker is too few, and that a run resumed within an epoch begins with a wrong batch
-        warnings.simplefilter("ignore", PossibleUserWarning)
-        trainer.fit(model, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+    fit(trainer, model, data, last if resume else None)
     return last
 
 
