@@ -52,6 +52,8 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (ablate, "segment", learning.ablate_segment),
     (app, "export", learning.export),
     (imports, "clip", importing.clip),
+    (imports, "madf", importing.madf),
+    (imports, "onnx", importing.onnx),
     (pack, "make", learning.pack_make),
     (pack, "train", learning.pack_train),
 )

@@ -145,6 +145,17 @@ def edited(source: Bundle, folder: Path, **changes: Any) -> Bundle:
         {"std": [1, 0, 1]},
         {"mean": None},
         {"file": 3},
+        {"mask": [1, 1]},
+        {"mask": [1]},
+        {"layout": "CHWN"},
+        {"colours": "cmyk"},
+        {"pad": "zero"},
+        {"grow": -1},
+        {"output_std": [1, 1, 0]},
+        {"inputs": {"image": ["image"]}},
+        {"inputs": {"image": ["image"], "mask": ["mask", "depth"]}},
+        {"inputs": {"picture": ["image"], "mask": ["mask"]}},
+        {"output": "result"},
     ],
 )
 def test_a_manifest_that_makes_no_sense(tiny_bundle: Bundle, tmp_path: Path, changes: dict[str, Any]) -> None:

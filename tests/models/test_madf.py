@@ -1,53 +1,13 @@
-"""MADF against an independent literal form, against the paper's size, and against itself under the hole."""
+"""MADF against the paper's size, and against itself under the hole; test_madf_points.py proves its modules."""
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from unsay.errors import BadInput
-from unsay.models.madf import MADF, FilterGenerator, MADFConfig
+from unsay.models.madf import MADF, MADFConfig
 
 TINY = MADFConfig(width=0.05, levels=5, refinements=2)
-
-
-def literal_filtering(module: FilterGenerator, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The method as it is told: build every point's own filter, then apply it to the window there."""
-    m = F.relu(module.conv[0](mask))
-    filters = module.conv1[0](m)  # [B, C_in * k * k * C_out, h, w]
-    k, c_in, c_out = module.kernel, module.in_channels, module.out_channels
-    padded = F.pad(x, [k // 2] * 4)
-    out = torch.zeros(x.shape[0], c_out, *m.shape[2:], dtype=x.dtype)
-    for b in range(x.shape[0]):
-        for i in range(m.shape[2]):
-            for j in range(m.shape[3]):
-                window = padded[b, :, 2 * i : 2 * i + k, 2 * j : 2 * j + k].reshape(-1)
-                out[b, :, i, j] = window @ filters[b, :, i, j].view(c_in * k * k, c_out)
-    return F.relu(out)
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    c_in=st.integers(1, 4),
-    c_out=st.integers(1, 4),
-    kernel=st.sampled_from([3, 5, 7]),
-    height=st.integers(3, 9),
-    width=st.integers(3, 9),
-    seed=st.integers(0, 10_000),
-)
-def test_fast_filtering_equals_the_literal_form_in_value_and_gradient(c_in, c_out, kernel, height, width, seed):
-    torch.manual_seed(seed)
-    module = FilterGenerator(c_in, c_out, 3, 4, kernel).double()
-    x = torch.randn(2, c_in, height, width, dtype=torch.float64, requires_grad=True)
-    mask = (torch.rand(2, 3, height, width) > 0.5).double()
-    fast, slow = module(x, mask)[0], literal_filtering(module, x, mask)
-    assert torch.allclose(fast, slow, atol=1e-10, rtol=1e-10)
-    weights = torch.randn_like(fast)
-    inputs = [x, *module.parameters()]
-    for a, b in zip(*(torch.autograd.grad((y * weights).sum(), inputs) for y in (fast, slow)), strict=True):
-        assert torch.allclose(a, b, atol=1e-10, rtol=1e-10)
 
 
 def test_the_papers_network_has_the_published_number_of_values():

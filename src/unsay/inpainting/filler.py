@@ -1,45 +1,42 @@
-"""The network that fills, as ONNX Runtime runs it: the one place that knows how its pixels are prepared.
-
-The bundle's manifest says so under `inpaint`:
-
-    {"file": "filler.onnx", "multiple": 64, "mean": [r, g, b], "std": [r, g, b], "mask": "keep", "max_side": 512}
-
-Inputs `image` [1, 3, H, W] float32 = (rgb / 255 - mean) / std, 0 in the hole, and `mask` [1, 1, H, W] float32: with
-"keep" 1 = known and 0 = hole (the convention of the MADF paper), with "fill" the other way round. Output `fill`
-[1, 3, H, W] float32 in the same normalised space. H and W are multiples of `multiple`; `max_side` is the largest side
-at which the network is used.
-"""
+"""The network that fills, as ONNX Runtime runs it: the one place where pixels are prepared for it (see `recipe`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from unsay.bundle import Bundle
 from unsay.errors import BundleError, UnsayError
+from unsay.inpainting.recipe import FillerRecipe, read_recipe
 from unsay.results import Mask, Pixels
+
+Floats = npt.NDArray[np.float32]
+TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
 
 
 class Filler:
     """A bundle's filling network. Make it with `Filler.of(bundle)`, which keeps one for each bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
-        part = bundle.section("inpaint")
-        try:
-            self.multiple, self.max_side = int(part["multiple"]), int(part["max_side"])
-            self.mean, self.std = (np.array(part[key], np.float32).reshape(3) for key in ("mean", "std"))
-            self.keeps = {"keep": True, "fill": False}[part["mask"]]
-            file = str(part["file"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"the inpaint part of the bundle {bundle.name!r} is not usable: {error!r}") from error
-        if not (1 <= self.multiple <= self.max_side and np.all(self.std > 0)):
-            raise BundleError(
-                f"the inpaint part of the bundle {bundle.name!r} needs multiple, max_side and std above 0"
-            )
-        self.max_side -= self.max_side % self.multiple
-        self.session: Any = bundle.session(file)
+        self.recipe = recipe = read_recipe(bundle)
+        self.multiple = recipe.multiple
+        self.max_side = recipe.max_side - recipe.max_side % recipe.multiple
+        self.session: Any = bundle.session(recipe.file)
+        self.types = _types(self.session, recipe, bundle.name)
+        self.mean, self.std = (np.array(v, np.float32) for v in (recipe.mean, recipe.std))
+        self.output_mean = np.array(recipe.output_mean or recipe.mean, np.float32)
+        self.output_std = np.array(recipe.output_std or recipe.std, np.float32)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Filler:
@@ -51,32 +48,79 @@ class Filler:
 
         Raises `UnsayError` if the network fails (most often for lack of memory).
         """
-        image, keep = self._prepared(rgb, hole)
-        mask = keep if self.keeps else 1 - keep
+        return np.where(hole[..., None], self.raw(rgb, hole), rgb)
+
+    def raw(self, rgb: Pixels, hole: Mask) -> Pixels:
+        """What the network makes of all of `rgb`, known pixels too, in the same size and kind."""
+        padded, pending = self._padded(rgb, hole)
+        parts = dict(zip(("image", "mask"), self._prepared(padded, pending), strict=True))
+        feed = {name: self._input(name, [parts[p] for p in held]) for name, held in self.recipe.inputs.items()}
         try:
-            (fill,) = self.session.run(["fill"], {"image": image, "mask": mask})
+            (fill,) = self.session.run([self.recipe.output], feed)
         except Exception as error:  # the runtime's own exceptions share no public base class
-            raise UnsayError(
-                f"the filling network failed on {image.shape[3]}x{image.shape[2]} pixels: {error}"
-            ) from error
-        return np.where(hole[..., None], self._pixels(fill, hole.shape), rgb)
+            size = f"{pending.shape[1]}x{pending.shape[0]}"
+            raise UnsayError(f"the filling network failed on {size} pixels: {error}") from error
+        return self._pixels(np.asarray(fill), pending.shape)[: hole.shape[0], : hole.shape[1]]
 
-    def _prepared(self, rgb: Pixels, hole: Mask) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Network inputs [1, 3, H, W] and keep [1, 1, H, W], padded at the right and bottom as if that were hole.
+    def _padded(self, rgb: Pixels, hole: Mask) -> tuple[Pixels, Mask]:
+        """Both, the hole grown, extended at the right and bottom to the network's multiples.
 
-        Nothing is known there, and the network's own padding says so too; mirroring would show it a second hole.
+        Ours is padded as if that were hole: nothing is known there, and the network's own padding says so too.
         """
-        height, width = hole.shape
-        down, right = -height % self.multiple, -width % self.multiple
-        image = np.zeros((1, 3, height + down, width + right), np.float32)
-        keep = np.zeros((1, 1, height + down, width + right), np.float32)
-        keep[0, 0, :height, :width] = ~hole
-        colours = (rgb.astype(np.float32) / np.float32(255) - self.mean) / self.std * ~hole[..., None]
-        image[0, :, :height, :width] = colours.transpose(2, 0, 1)
-        return image, keep
+        if self.recipe.grow:
+            reach = 2 * self.recipe.grow + 1
+            hole = cv2.dilate(hole.view(np.uint8), np.ones((reach, reach), np.uint8)).astype(bool)
+        room = [(0, -side % self.multiple) for side in hole.shape]
+        if self.recipe.pad == "mirror":
+            return np.pad(rgb, [*room, (0, 0)], "symmetric"), np.pad(hole, room, "symmetric")
+        return np.pad(rgb, [*room, (0, 0)]), np.pad(hole, room, constant_values=True)
 
-    def _pixels(self, fill: npt.NDArray[np.float32], shape: tuple[int, ...]) -> Pixels:
-        colours: npt.NDArray[np.float32] = fill[0, :, : shape[0], : shape[1]].transpose(1, 2, 0) * self.std + self.mean
+    def _prepared(self, rgb: Pixels, hole: Mask) -> tuple[Floats, Floats]:
+        """image [1, 3, H, W], 0 in the hole, and mask [1, 1, H, W], as the recipe says."""
+        colours = (rgb.astype(np.float32) / np.float32(255) - self.mean) / self.std * ~hole[..., None]
+        if self.recipe.colours == "bgr":
+            colours = colours[..., ::-1]
+        in_hole, known = self.recipe.mask
+        mask = np.where(hole, np.float32(in_hole), np.float32(known))
+        return colours.transpose(2, 0, 1)[None], mask[None, None]
+
+    def _input(self, name: str, parts: list[Floats]) -> npt.NDArray[Any]:
+        """One input of the graph, [1, C, H, W] or [1, H, W, C], in its own number type."""
+        value = np.concatenate(parts, 1) if len(parts) > 1 else parts[0]
+        if self.recipe.layout == "NHWC":
+            value = value.transpose(0, 2, 3, 1)
+        kind = self.types[name]
+        if np.issubdtype(kind, np.integer):
+            value = np.rint(value)
+        return np.ascontiguousarray(value, kind)
+
+    def _pixels(self, fill: npt.NDArray[Any], shape: tuple[int, ...]) -> Pixels:
+        """The output as [H, W, 3] uint8 RGB."""
+        wanted = (1, *shape, 3) if self.recipe.layout == "NHWC" else (1, 3, *shape)
+        if fill.shape != wanted:
+            raise UnsayError(
+                f"the filling network gave {list(fill.shape)}, not {list(wanted)}: the bundle is not usable"
+            )
+        raw = fill[0] if self.recipe.layout == "NHWC" else fill[0].transpose(1, 2, 0)
+        if self.recipe.colours == "bgr":
+            raw = raw[..., ::-1]
+        colours = raw.astype(np.float32) * self.output_std + self.output_mean
         if not np.isfinite(colours).all():
             raise UnsayError("the filling network gave numbers that are not finite: the bundle is not usable")
-        return np.rint(colours * 255).clip(0, 255).astype(np.uint8)
+        return np.asarray(np.rint(colours * 255).clip(0, 255), np.uint8)
+
+
+def _types(session: Any, recipe: FillerRecipe, name: str) -> dict[str, Any]:
+    """The number type of every input. Raises `BundleError` where the graph is not what the recipe says."""
+    inputs, outputs = (
+        {value.name: value.type for value in values()} for values in (session.get_inputs, session.get_outputs)
+    )
+    if set(inputs) != set(recipe.inputs) or recipe.output not in outputs:
+        raise BundleError(
+            f"{recipe.file} of the bundle {name!r} reads {sorted(inputs)} and gives {sorted(outputs)}; "
+            f"its manifest says {sorted(recipe.inputs)} and {recipe.output!r}: import or export it again"
+        )
+    unknown = sorted({kind for kind in inputs.values() if kind not in TYPES})
+    if unknown:
+        raise BundleError(f"{recipe.file} of the bundle {name!r} reads {unknown[0]}; known: {', '.join(TYPES)}")
+    return {key: TYPES[kind] for key, kind in inputs.items()}

@@ -24,7 +24,11 @@ DECODER = (3, 64, 128, 256, 512, 512, 512)
 
 @dataclass(frozen=True)
 class MADFConfig:
-    """Shape of the network; the defaults are the paper's (85,141,214 learned values)."""
+    """Shape of the network; the defaults are the paper's.
+
+    The published file has 85,141,214 learned values. 1,248 of them, an encoder batch-norm, are never used: they are
+    not built here, so the default network has 85,139,966.
+    """
 
     width: float = 1.0
     """Factor on every channel count but the image's and the mask branch's."""
@@ -53,7 +57,7 @@ class MADFConfig:
 
 
 class FilterGenerator(nn.Module):
-    """Mask-Aware Dynamic Filtering, one encoder level (paper section 3.2), in its exact fast form (ours).
+    """Mask-Aware Dynamic Filtering (the paper's section of that name), one encoder level; the exact fast form is ours.
 
     `conv` carries the mask on: m_l = relu(conv(m_{l-1})), M channels. `conv1` holds the 1x1 convolution that turns
     m_l(p) into point p's own filter [C_in * k * k, C_out] (C_in slowest, C_out fastest). The filter is linear in
@@ -88,7 +92,10 @@ class FilterGenerator(nn.Module):
 
 
 class PointwiseNorm(nn.Module):
-    """Point-wise Normalization (paper section 3.3): x * (1 + scale) + bias, both maps predicted from a guide."""
+    """Point-wise Normalization (the paper's section of that name): batch-norm, then x * (1 + scale) + bias.
+
+    Both maps are predicted at every point from a guide.
+    """
 
     def __init__(self, channels: int, guide: int, hidden: int) -> None:
         super().__init__()
@@ -123,6 +130,8 @@ class MADF(nn.Module):
     def __init__(self, config: MADFConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or MADFConfig()
+        self.mask_copies = 3
+        """Equal channels in which the mask enters: the paper's three, one once `madf_folds.fold` has added them up."""
         enc, lifted, dec = ([config.scaled(c) for c in row] for row in (ENCODER, LIFTED, DECODER))
         hidden = config.scaled(config.guide_channels)
         self._build_encoder(enc, lifted)
@@ -164,9 +173,9 @@ class MADF(nn.Module):
         mask [B, 1, H, W]: 1 = keep, 0 = hole. Returns `refinements` + 1 raw outputs [B, 3, H, W] in normalised space,
         from coarse to fine; the last one, composited with the known pixels, is the result.
         """
-        mask3 = mask.expand(-1, 3, -1, -1)
-        inputs = torch.cat([image * mask, mask3], 1)
-        lifted = self._encode(inputs, mask3)
+        copies = mask.expand(-1, self.mask_copies, -1, -1)
+        inputs = torch.cat([image * mask, copies], 1)
+        lifted = self._encode(inputs, copies)
         guides, coarse = self._recover(lifted, inputs)
         outputs = [coarse]
         for r in range(self.config.refinements):
@@ -175,6 +184,10 @@ class MADF(nn.Module):
         return outputs
 
     def _encode(self, x: Tensor, m: Tensor) -> list[Tensor]:
+        """x [B, 6, H, W], m [B, 3, H, W] -> lifted features of levels 1..L, [B, C_l, H / 2**l, W / 2**l].
+
+        The next level continues from the unlifted features.
+        """
         lifted = []
         for level in range(1, self.config.levels + 1):
             x, m = getattr(self, f"filter_gen_{level}")(x, m)
@@ -182,17 +195,35 @@ class MADF(nn.Module):
         return lifted
 
     def _recover(self, lifted: list[Tensor], inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Features of levels L..2 after mixing and ReLU (the guides of the first refinement), and output 0."""
+        """The recovery decoder, from level L to the image.
+
+        lifted: as `_encode` gives it; inputs [B, 6, H, W]. Returns the features of levels L..2 after mixing and ReLU,
+        [B, D_l, H / 2**(l-1), W / 2**(l-1)] (the guides of the first refinement), and output 0 [B, 3, H, W].
+        """
         x, features = lifted[-1], []
         for level in range(self.config.levels, 1, -1):
-            x = getattr(self, f"deconv_{level}")(x)
-            x = F.relu(getattr(self, f"att_conv_{level}")["conv"](torch.cat([lifted[level - 2], x], 1)))
+            x = self.recover_level(level, x, lifted[level - 2])
             features.append(x)
-        return features, self.att_conv_1["conv"](torch.cat([inputs, self.deconv_1(x)], 1))  # type: ignore[operator, index]
+        return features, self.recover_level(1, x, inputs)
+
+    def recover_level(self, level: int, x: Tensor, skip: Tensor) -> Tensor:
+        """One level of the recovery decoder, 1..L: transposed convolution, then mixing with the level below.
+
+        x [B, D_in, h, w], skip [B, S, 2h, 2w] (lifted level l - 1; at level 1 the input) -> [B, D_l, 2h, 2w].
+        Batch-norm, leaky ReLU 0.2 and the ReLU behind the mixing are for the levels above 1 alone.
+        """
+        x = getattr(self, f"deconv_{level}")(x)
+        mixed: Tensor = getattr(self, f"att_conv_{level}")["conv"](torch.cat([skip, x], 1))
+        return F.relu(mixed) if level > 1 else mixed
 
     def _refine(
         self, r: int, x: Tensor, guides: list[Tensor], outputs: list[Tensor], inputs: Tensor
     ) -> tuple[list[Tensor], Tensor]:
+        """One refinement decoder of the cascade, without skips from the encoder.
+
+        x: lifted level L; guides: the features of the decoder before, levels L..2; outputs: those so far. Returns this
+        decoder's features of levels L..2 (the next one's guides) and its output [B, 3, H, W].
+        """
         features = []
         for level, guide in zip(range(self.config.levels, 1, -1), guides, strict=True):
             x = getattr(self, f"dec_ref{r}_{level}")(x, guide)

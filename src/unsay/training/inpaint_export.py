@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from unsay.errors import BadInput
-from unsay.models.madf import MADF, FilterGenerator, MADFConfig, RefinementBlock
+from unsay.models.madf import MADF, MADFConfig
+from unsay.models.madf_folds import fold
 from unsay.training.bundling import write_part
 from unsay.training.config import config_from
 from unsay.training.inpaint import MEAN, STD, InpaintConfig, averaged_weights
@@ -22,7 +21,7 @@ FILE = "filler.onnx"
 
 
 class Filler(nn.Module):
-    """The network as a bundle holds it: (image, mask) -> the last output, batch-norm folded, filters laid out once."""
+    """The network as a bundle holds it: (image, mask) -> the last output, all folded (see `madf_folds.fold`)."""
 
     def __init__(self, network: MADF) -> None:
         super().__init__()
@@ -34,54 +33,6 @@ class Filler(nn.Module):
         return outputs[-1]
 
 
-class FixedFilters(nn.Module):
-    """A `FilterGenerator` whose bank is laid out once, for running only."""
-
-    def __init__(self, generator: FilterGenerator) -> None:
-        super().__init__()
-        self.conv, self.out_channels, self.kernel = generator.conv, generator.out_channels, generator.kernel
-        self.weight = nn.Parameter(generator.bank().detach().clone(), requires_grad=False)
-
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """As `FilterGenerator.forward`."""
-        m: Tensor = self.conv(mask)
-        y = nn.functional.conv2d(x, self.weight, stride=2, padding=self.kernel // 2)
-        y = y.unflatten(1, (-1, self.out_channels))
-        return nn.functional.relu((y[:, :-1] * m.unsqueeze(2)).sum(1) + y[:, -1]), m
-
-
-def fold(network: MADF) -> MADF:
-    """A copy for running: batch-norm folded into the transposed convolution before it, filter banks laid out."""
-    network = copy.deepcopy(network).eval().requires_grad_(False)
-    for name, module in list(network.named_children()):
-        if isinstance(module, FilterGenerator):
-            setattr(network, name, FixedFilters(module))
-        elif isinstance(module, RefinementBlock):
-            _fold_norm(module.deconv, module.bn.batch_norm)
-            module.bn.batch_norm = nn.Identity()  # type: ignore[assignment]
-        elif name.startswith("deconv_") and isinstance(module, nn.Sequential) and len(module) > 1:
-            deconv, norm = module[0], module[1]
-            if isinstance(deconv, nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
-                _fold_norm(deconv, norm)
-                module[1] = nn.Identity()
-    return network
-
-
-def _fold_norm(deconv: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
-    if norm.running_mean is None or norm.running_var is None:
-        raise ValueError("batch-norm without running statistics cannot be folded")
-    deconv.weight, deconv.bias = fuse_conv_bn_weights(
-        deconv.weight,
-        deconv.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
-        transpose=True,
-    )
-
-
 def load_network(checkpoint: Path, config: MADFConfig) -> MADF:
     """The averaged network of a training checkpoint, in evaluation mode."""
     network = MADF(config)
@@ -89,8 +40,8 @@ def load_network(checkpoint: Path, config: MADFConfig) -> MADF:
     return network.eval()
 
 
-def export_network(network: MADF, path: Path) -> None:
-    """Write `network` as one ONNX file with free height and width; weights are stored as fp16, run as fp32.
+def export_network(network: MADF, path: Path, *, half: bool = True) -> None:
+    """Write `network` as one ONNX file with free height and width; with `half`, weights stored as fp16, run as fp32.
 
     ONNX inputs: `image` float32 [1, 3, H, W] and `mask` float32 [1, 1, H, W], 1 = keep; output `fill` [1, 3, H, W].
     """
@@ -104,8 +55,15 @@ def export_network(network: MADF, path: Path) -> None:
         {"image": axes, "mask": axes, "fill": axes},
     )
     scratch = path.with_suffix(".part")
-    save(halve_weights(model), scratch)
+    save(halve_weights(model) if half else model, scratch)
     os.replace(scratch, path)
+
+
+def madf_section(network: MADF, max_side: int) -> dict[str, Any]:
+    """What the manifest says of an exported `network` under `inpaint`; see `unsay.inpainting.recipe`."""
+    multiple = 2**network.config.levels
+    settings = {"mean": list(MEAN), "std": list(STD), "mask": "keep"}
+    return {"file": FILE, "multiple": multiple, "max_side": max_side, **settings}
 
 
 def export_inpaint(
@@ -124,14 +82,7 @@ def export_inpaint(
     folder.mkdir(parents=True, exist_ok=True)
     network = load_network(checkpoint, config.network)
     export_network(network, folder / FILE)
-    section = {
-        "file": FILE,
-        "multiple": 2**config.network.levels,
-        "mean": list(MEAN),
-        "std": list(STD),
-        "mask": "keep",
-        "max_side": max_side or 2 * config.crop,
-    }
+    section = madf_section(network, max_side or 2 * config.crop)
     learned = {
         "method": "MADF (Zhu et al. 2021)",
         "values": sum(p.numel() for p in network.parameters()),

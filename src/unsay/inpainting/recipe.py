@@ -1,0 +1,103 @@
+"""What a bundle's `inpaint` part holds: a network (image, mask) -> image, and how pixels enter and leave it.
+
+    "inpaint": {
+      "file": "filler.onnx",
+      "multiple": 64,                  sides are padded to multiples of this
+      "max_side": 512,                 the largest side at which the network is used; equal to `multiple`: the only one
+      "mean", "std": [r, g, b],        the image enters as (rgb / 255 - mean) / std, and is 0 in the hole
+      "mask": [hole, known]            the mask's two values; "keep" is [0, 1] (as in the MADF paper), "fill" [1, 0]
+    }
+
+and, where a network differs from ours, any of
+
+      "inputs": {"image": ["image"], "mask": ["mask"]}    the graph's inputs, and what each holds along its channels
+      "output": "fill"                                    the graph's output that is the filled image
+      "output_mean", "output_std"                         as `mean` and `std`, for the output; the same if not given
+      "layout": "NCHW" or "NHWC"                          order of the axes, inputs and output
+      "colours": "rgb" or "bgr"                           order of the colours, input and output
+      "pad": "hole" or "mirror"                           padding is unknown, or the picture and its hole mirrored
+      "grow": 0                                           pixels by which the hole is shown larger than it is
+
+The image has 3 channels, the mask 1. Number types (float32, float16, uint8 and so on) are the graph's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from unsay.bundle import Bundle
+from unsay.errors import BundleError
+
+Colour = tuple[float, float, float]
+MASKS = {"keep": (0.0, 1.0), "fill": (1.0, 0.0)}
+LAYOUTS = ("NCHW", "NHWC")
+COLOURS = ("rgb", "bgr")
+PADS = ("hole", "mirror")
+PARTS = ("image", "mask")
+"""What an input of the graph can hold."""
+
+
+@dataclass(frozen=True)
+class FillerRecipe:
+    """The `inpaint` part of one bundle, as the module's page says; `mask` is (value in the hole, value elsewhere).
+
+    Raises `ValueError` for settings that make no sense together.
+    """
+
+    file: str
+    multiple: int
+    max_side: int
+    mean: Colour
+    std: Colour
+    mask: tuple[float, float]
+    inputs: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"image": ("image",), "mask": ("mask",)})
+    output: str = "fill"
+    output_mean: Colour | None = None
+    output_std: Colour | None = None
+    layout: str = "NCHW"
+    colours: str = "rgb"
+    pad: str = "hole"
+    grow: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.multiple <= self.max_side or self.grow < 0:
+            raise ValueError(
+                f"multiple {self.multiple}, max_side {self.max_side}, grow {self.grow}: needs 1 <= multiple <= max_side"
+            )
+        if min(*self.std, *(self.output_std or self.std)) <= 0:
+            raise ValueError(f"std {self.std} and output_std {self.output_std} must be above 0")
+        for name, known in (("layout", LAYOUTS), ("colours", COLOURS), ("pad", PADS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        if sorted({part for parts in self.inputs.values() for part in parts}) != sorted(PARTS):
+            raise ValueError(
+                f"inputs {self.inputs}: between them they must hold {' and '.join(PARTS)}, and nothing else"
+            )
+        if self.mask[0] == self.mask[1]:
+            raise ValueError(f"mask {list(self.mask)}: the hole's value must differ from the rest's")
+
+
+def read_recipe(bundle: Bundle) -> FillerRecipe:
+    """The bundle's filler recipe. Raises `BundleError` for a part that is missing or makes no sense."""
+    section = bundle.section("inpaint")
+    try:
+        return FillerRecipe(**_settings(section))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"the inpaint part of the bundle {bundle.name!r} is not usable: {error}") from error
+
+
+def _settings(section: dict[str, Any]) -> dict[str, Any]:
+    """The section's values as `FillerRecipe` takes them; keys of a later version are left out."""
+    values = {f.name: section[f.name] for f in fields(FillerRecipe) if f.name in section}
+    values |= {name: int(values[name]) for name in ("multiple", "max_side", "grow") if name in values}
+    for name in ("mean", "std", "output_mean", "output_std"):
+        if name in values:
+            red, green, blue = values[name]
+            values[name] = (float(red), float(green), float(blue))
+    if "mask" in values:
+        hole, known = MASKS[values["mask"]] if isinstance(values["mask"], str) else values["mask"]
+        values["mask"] = (float(hole), float(known))
+    if "inputs" in values:
+        values["inputs"] = {str(name): tuple(parts) for name, parts in values["inputs"].items()}
+    return values
