@@ -30,7 +30,8 @@ from unsay.models.madf import MADF, FilterGenerator, PointwiseNorm, RefinementBl
 from unsay.training.segment_export import halve_weights, save, to_onnx
 
 CONSTANT_LEVELS = 4
-"""Encoder levels at which the constant filter is worth its bookkeeping; deeper ones see the hole almost everywhere."""
+"""Encoder levels at which the constant filter is worth its bookkeeping; deeper ones see the hole almost everywhere, and
+the last two of the smallest image have no point inside the border."""
 FIRST, LAST = 2, 1
 """Points at the start and end of an axis whose nested receptive field reaches beyond the image: the same at every level
 with kernels 7, 5, 3, 3, ... of stride 2, padding k // 2 and even sizes."""
@@ -137,15 +138,15 @@ def _fixed(weight: Tensor, bias: Tensor | None, **options: int) -> nn.Conv2d:
 class LocalFiltering(nn.Module):
     """One encoder level: the constant filter everywhere, the mask's part only where the mask's features differ from it."""
 
-    def __init__(self, generator: FilterGenerator, constant: Tensor, level: int) -> None:
-        """`constant` [M]: the mask's features of this level where all is known."""
+    def __init__(self, generator: FilterGenerator, constant: Tensor, level: int, *, local: bool) -> None:
+        """`constant` [M]: the mask's features of this level where all is known; without `local` it is not used apart."""
         super().__init__()
         mask = generator.conv[0]
         weight, bank, const = mask.get_parameter("weight"), generator.bank(), folds.constant_filter(generator, constant)
         if level == 1:
             weight = folds.fold_equal_channels(weight, slice(0, 3))
             bank, const = (folds.fold_equal_channels(w, folds.MASK) for w in (bank, const))
-        self.local, self.kernel, self.out_channels = level <= CONSTANT_LEVELS, generator.kernel, generator.out_channels
+        self.local, self.kernel, self.out_channels = local, generator.kernel, generator.out_channels
         self.mask = _fixed(weight, mask.get_parameter("bias"), stride=2, padding=self.kernel // 2)
         self.constant = nn.Buffer(constant.detach()[:, None, None])
         self.const = _fixed(const, None, stride=2)
@@ -276,9 +277,9 @@ class LocalMADF(nn.Module):
         super().__init__()
         network = copy.deepcopy(network).eval().requires_grad_(False)
         self.levels, part = network.config.levels, network.get_submodule
-        constants = folds.uniform_constants(network, 1.0)
+        constants, deepest = folds.uniform_constants(network, 1.0), min(CONSTANT_LEVELS, self.levels - 2)
         self.filtering = nn.ModuleList(
-            LocalFiltering(part(f"filter_gen_{level}"), constant, level)  # type: ignore[arg-type]
+            LocalFiltering(part(f"filter_gen_{level}"), constant, level, local=level <= deepest)  # type: ignore[arg-type]
             for level, constant in enumerate(constants, 1)
         )
         self.top = part(f"enc_up_{self.levels}")
@@ -358,26 +359,37 @@ def _mixing(network: MADF, level: int) -> Mixing:
     return Mixing(up, network.get_submodule(f"enc_up_{level - 1}"), nn.Sequential(conv, nn.ReLU()))
 
 
-def export_local(network: MADF, path: Path) -> None:
-    """Write `network` as one ONNX file with free height and width; weights are stored as fp16, run as fp32.
-
-    ONNX inputs: `image` float32 [1, 3, H, W], `mask` float32 [1, 1, H, W], 1 = keep, `box` int64 [4] = (y0, x0, y1, x1);
-    output `fill` float32 [1, 3, y1 - y0, x1 - x0]. H and W are multiples of 2**levels.
-    """
-    model = local_graph(network)
-    scratch = path.with_suffix(".part")
-    save(halve_weights(model), scratch)
-    os.replace(scratch, path)
-
-
 def local_graph(network: MADF) -> onnx.ModelProto:
-    """The graph that `export_local` writes, with fp32 weights."""
+    """`network` as one ONNX graph with fp32 weights and free height and width, multiples of 2**levels.
+
+    Inputs: `image` float32 [1, 3, H, W], `mask` float32 [1, 1, H, W], 1 = keep, `box` int64 [4] = (y0, x0, y1, x1); output
+    `fill` float32 [1, 3, y1 - y0, x1 - x0].
+    """
     side = 2**network.config.levels
     axes = {2: "height", 3: "width"}
     return to_onnx(
         LocalMADF(network),
-        (torch.zeros(1, 3, side, 2 * side), torch.ones(1, 1, side, 2 * side), torch.tensor([8, 8, 40, 40])),
+        (torch.zeros(1, 3, side, 2 * side), torch.ones(1, 1, side, 2 * side), torch.tensor([8, 8, 24, 40])),
         ["image", "mask", "box"],
         ["fill"],
         {"image": axes, "mask": axes, "fill": {2: "rows", 3: "columns"}},
     )
+
+
+def write_graph(model: onnx.ModelProto, path: Path, *, half: bool) -> list[str]:
+    """Write a graph with fp32 weights; returns the names of the files.
+
+    With `half`, weights are stored as fp16 inside the file and run as fp32: half the size. Without, they lie as fp32 in a
+    second file `<path>.data` beside it, which ONNX Runtime maps into memory: exact, opened faster and in less memory.
+    """
+    scratch = path.with_suffix(".part")
+    if half:
+        save(halve_weights(model), scratch)
+        os.replace(scratch, path)
+        return [path.name]
+    onnx.checker.check_model(model)
+    data = path.with_name(path.name + ".data")
+    data.unlink(missing_ok=True)  # onnx refuses to replace it
+    onnx.save(model, scratch, save_as_external_data=True, location=data.name, size_threshold=1024)
+    os.replace(scratch, path)
+    return [path.name, data.name]
