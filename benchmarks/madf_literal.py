@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unsay.models.madf import DECODER, ENCODER, KERNELS, LIFTED, MADFConfig
+from unsay.models.madf import DECODER, ENCODER, KERNELS, LIFTED, MADF, FilterGenerator, MADFConfig
 
 
 class LiteralFiltering(nn.Module):
@@ -128,3 +128,33 @@ class LiteralMADF(nn.Module):
 
     def _part(self, name: str) -> nn.Module:
         return self.get_submodule(name)
+
+
+def lively_network(config: MADFConfig | None = None) -> MADF:
+    """A random network in evaluation mode whose every level matters to the output, and whose numbers stay near 1.
+
+    With the framework's initialisation either features grow to 1e3 or deep levels vanish, which hides errors. Weights
+    are drawn for a constant variance (He et al. 2015), batch statistics are those of two random batches.
+    """
+    network = MADF(config).train()
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+        elif isinstance(module, FilterGenerator):
+            variance = 1 / (module.in_channels * module.kernel**2)
+            _draw(module.conv1[0], variance / module.conv1[0].in_channels, variance)
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and not name.endswith("conv1.0"):
+            taps = module.weight[0].numel() if isinstance(module, nn.Conv2d) else 4 * len(module.weight)
+            share = 0.1 if name.endswith(("mlp_scale", "mlp_bias")) else 1.0
+            _draw(module, 2 * share / taps, 0.0025)
+    side = 2 * 2**network.config.levels
+    with torch.no_grad():
+        for _ in range(2):
+            network(torch.randn(4, 3, side, side), (torch.rand(4, 1, side, side) > 0.2).float())
+    return network.eval()
+
+
+def _draw(module: nn.Module, weight: float, bias: float) -> None:
+    """Normal weights and biases of these variances."""
+    nn.init.normal_(module.get_parameter("weight"), 0, weight**0.5)
+    nn.init.normal_(module.get_parameter("bias"), 0, bias**0.5)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unsay.errors import BadInput
 
@@ -85,10 +86,15 @@ class FilterGenerator(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, C_in, H, W], mask [B, mask_in, H, W] -> y [B, C_out, H/2, W/2] after ReLU, m_l [B, M, H/2, W/2]."""
         m: Tensor = self.conv(mask)
-        y = F.conv2d(x, self.bank(), stride=2, padding=self.kernel // 2)
-        y = y.unflatten(1, (-1, self.out_channels))
-        y = (y[:, :-1] * m.unsqueeze(2)).sum(1) + y[:, -1]
+        if torch.is_grad_enabled():  # 17 * C_out channels are made again in the backward pass, not kept for it
+            y = checkpoint(self._filtered, x, m, use_reentrant=False, preserve_rng_state=False)
+        else:
+            y = self._filtered(x, m)
         return F.relu(y), m
+
+    def _filtered(self, x: Tensor, m: Tensor) -> Tensor:
+        parts = F.conv2d(x, self.bank(), stride=2, padding=self.kernel // 2).unflatten(1, (-1, self.out_channels))
+        return (parts * F.pad(m, (0, 0, 0, 0, 0, 1), value=1.0).unsqueeze(2)).sum(1)
 
 
 class PointwiseNorm(nn.Module):
@@ -121,7 +127,7 @@ class RefinementBlock(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """x [B, C_in, H, W], guide [B, C_out, 2H, 2W] -> [B, C_out, 2H, 2W]."""
-        return F.leaky_relu(self.bn(self.deconv(x), guide), 0.2)
+        return F.leaky_relu_(self.bn(self.deconv(x), guide), 0.2)  # in place: training keeps one copy, not two
 
 
 class MADF(nn.Module):
@@ -228,5 +234,14 @@ class MADF(nn.Module):
         for level, guide in zip(range(self.config.levels, 1, -1), guides, strict=True):
             x = getattr(self, f"dec_ref{r}_{level}")(x, guide)
             features.append(x)
-        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        return features, getattr(self, f"dec_ref{r}_1")(torch.cat([x, *outputs, inputs], 1))
+        return features, self._image(getattr(self, f"dec_ref{r}_1"), x, torch.cat([*outputs, inputs], 1))
+
+    @staticmethod
+    def _image(conv: nn.Conv2d, x: Tensor, images: Tensor) -> Tensor:
+        """The 1x1 convolution of x upsampled by 2, and of images [B, C, H, W].
+
+        It is done before the upsampling, on a quarter of the points: bilinear weights sum to one, so nothing changes.
+        """
+        on_x, on_images = conv.weight.split([x.shape[1], images.shape[1]], 1)
+        y = F.interpolate(F.conv2d(x, on_x, conv.bias), scale_factor=2, mode="bilinear", align_corners=False)
+        return y + F.conv2d(images, on_images)
