@@ -1,12 +1,12 @@
 """The speed table of the inpainting network: every way it runs beside the literal form, in one run on two threads.
 
-    python benchmarks/madf_speed.py [--width 1.0] [--size 512] [--repeats 5] [--rows NAME...] [--sizes 256 512 1024 2048]
-                                    [--photos DIR] [-o FILE.json]
+    python benchmarks/madf_speed.py [--width 1.0] [--size 512] [--repeats 5] [--rows NAME...]
+                                    [--sizes 256 512 1024 2048] [--photos DIR] [-o FILE.json]
 
-A quick look: `--width 0.25 --size 256`. Every row runs in a process of its own: time is the median, memory the peak above
-that of the same process with its libraries imported. Weights are random (`madf_literal.lively_network`), the same in
-every row. What a row's result is compared with is the literal form's, inside the hole. Seconds at the floor: the network's
-floating-point operations at the speed of one large 3x3 convolution in ONNX Runtime, measured in the same run.
+A quick look: `--width 0.25 --size 256`. Every row runs in a process of its own: time is the median, memory the peak
+above that of the same process with its libraries imported. Weights are random (`madf_literal.lively_network`), the same
+in every row of inference. What a row's result is compared with is the literal form's, inside the hole. Seconds at the
+floor: the network's floating-point operations at the speed of one large 3x3 convolution in ONNX Runtime in this run.
 The reduced precision's loss is judged with trained weights (the packaged starter's) on the photos in `--photos`.
 """
 
@@ -31,11 +31,16 @@ ROWS = {
     "object-bf16": "OpenVINO bf16, one object of 7%",
     "train-literal": "literal form, training step",
     "train": "torch, training step",
+    "train-less-memory": "torch, training step, recomputing",
     "train-literal-adam": "literal form, training step with Adam",
     "train-adam": "torch, training step with Adam",
+    "train-less-memory-adam": "torch, training step, recomputing, Adam",
 }
 """Names of the rows and what they are; the rows before `train` are inference at batch 1."""
-YARDSTICK = {name: "literal" for name in ROWS} | {"train": "train-literal", "train-adam": "train-literal-adam"}
+YARDSTICK = {
+    name: "train-literal" + "-adam" * name.endswith("adam") if name.startswith("train") else "literal" for name in ROWS
+}
+"""The row of the literal form that each is a share of."""
 
 
 def parsed() -> argparse.Namespace:
@@ -104,7 +109,9 @@ def main() -> None:
             print(shown({name: rows[name]}).splitlines()[-1], flush=True)
         print("\n" + shown(rows))
         table = {"width": args.width, **common, "floor": floor, "rows": rows}
-        table["sizes"] = {str(size): measured(common | {"do": "dense", "size": size, "alone": True}) for size in args.sizes}
+        table["sizes"] = {
+            str(size): measured(common | {"do": "dense", "size": size, "alone": True}) for size in args.sizes
+        }
         if args.photos:
             table["precision"] = measured(common | {"do": "precision", "photos": str(args.photos)})
     table |= {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}

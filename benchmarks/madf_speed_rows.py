@@ -71,7 +71,9 @@ def thing(size: int) -> npt.NDArray[np.bool_]:
 
     hole = np.zeros((size, size), np.uint8)
     radius = size * (OBJECT_SHARE / np.pi) ** 0.5
-    cv2.ellipse(hole, (round(0.45 * size), round(0.55 * size)), (round(radius / 1.3), round(radius * 1.3)), 0, 0, 360, 1, -1)
+    cv2.ellipse(
+        hole, (round(0.45 * size), round(0.55 * size)), (round(radius / 1.3), round(radius * 1.3)), 0, 0, 360, 1, -1
+    )
     return hole.astype(bool)
 
 
@@ -94,17 +96,17 @@ def box_of(hole: npt.NDArray[np.bool_]) -> list[int]:
 def prepare(job: Job) -> dict[str, Any]:
     """Writes the network's weights and graphs; gives its work and the time it would take at the processor's speed."""
     import torch
-    from madf_literal import lively_network
     from torch.utils.flop_counter import FlopCounterMode
+
+    from madf_literal import lively_network
     from unsay.models.madf import MADFConfig
-    from unsay.training.inpaint_graphs import local_graph, write_graph
+    from unsay.training.inpaint_export import export_network
 
     torch.manual_seed(0)
     network = lively_network(MADFConfig(width=float(job.settings["width"])))
     torch.save(network.state_dict(), job.folder / "weights.pt")
     (job.folder / "width").write_text(str(job.settings["width"]))
-    model = local_graph(network)
-    write_graph(model, job.folder / "exact.onnx", half=False)
+    export_network(network, job.folder / "exact.onnx", half=False)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, job.size, job.size), torch.ones(1, 1, job.size, job.size))
     work = counter.get_total_flops() / 1e9
@@ -122,7 +124,9 @@ def convolution_speed(job: Job) -> float:
     values = [helper.make_tensor_value_info(name, kind, shape) for name in "xy"]
     node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)
     graph = helper.make_graph([node], "conv", values[:1], values[1:], [numpy_helper.from_array(weight, "w")])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), job.folder / "conv.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), job.folder / "conv.onnx"
+    )
     run, feed = session(job, "conv.onnx"), {"x": np.ones(shape, np.float32)}
     return 2 * 9 * 128 * 128 * 256 * 256 / 1e9 / min(times(lambda: run(feed), max(5, job.repeats)))
 
@@ -140,6 +144,7 @@ def session(job: Job, file: str) -> Callable[[dict[str, Any]], Floats]:
 def torch_network(job: Job, *, literal: bool) -> Any:
     """The network in torch, with this run's weights mapped from their file."""
     import torch
+
     from madf_literal import LiteralMADF
     from unsay.models.madf import MADF, MADFConfig
 
@@ -149,10 +154,23 @@ def torch_network(job: Job, *, literal: bool) -> Any:
     return network.eval()
 
 
+def new_network(job: Job, *, literal: bool) -> Any:
+    """The network in torch as a training run begins: fresh weights, in its own memory."""
+    import torch
+
+    from madf_literal import LiteralMADF
+    from unsay.models.madf import MADF, MADFConfig
+
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(0)
+    return (LiteralMADF if literal else MADF)(MADFConfig(width=float((job.folder / "width").read_text()))).train()
+
+
 def in_torch(job: Job) -> dict[str, Any]:
     """Inference in torch. The literal form's results are kept for the other rows to be compared with."""
-    import madf_literal  # noqa: F401 - memory counts from after the imports
     import torch
+
+    import madf_literal  # noqa: F401 - memory counts from after the imports
 
     job.start()
     literal = job.do == "literal"
@@ -199,7 +217,9 @@ def in_graph(job: Job) -> dict[str, Any]:
 
         job.start()
         network = Bf16Network(job.folder / "exact.onnx", job.threads)
-        run: Callable[[dict[str, Any]], Floats] = lambda given: network.run(["fill"], given)[0]
+
+        def run(given: dict[str, Any]) -> Floats:
+            return network.run(["fill"], given)[0]
     else:
         job.start()
         run = session(job, "exact.onnx")
@@ -211,18 +231,24 @@ def in_graph(job: Job) -> dict[str, Any]:
 
 def training(job: Job) -> dict[str, Any]:
     """One training step, batch 4 at half the side: forward, L1 on every output, backward, and Adam where asked for."""
-    import madf_literal  # noqa: F401 - memory counts from after the imports
     import torch
+
+    import madf_literal  # noqa: F401 - memory counts from after the imports
+    from unsay.models.recompute import recompute_all
     from unsay.training.inpaint_losses import LossWeights, inpainting_loss
 
     job.start()
     literal = "literal" in job.do
-    network = torch_network(job, literal=literal).train()
+    network = new_network(job, literal=literal)
+    recompute_all(network, "less-memory" in job.do)
     truth = torch.randn(4, 3, job.size // 2, job.size // 2)
     hole = strokes(job.size)[: job.size // 2, : job.size // 2]
     mask = torch.from_numpy(np.asarray(~hole, np.float32)).expand(4, 1, -1, -1)
     if not literal:
-        network, truth = network.to(memory_format=torch.channels_last), truth.contiguous(memory_format=torch.channels_last)
+        network, truth = (
+            network.to(memory_format=torch.channels_last),
+            truth.contiguous(memory_format=torch.channels_last),
+        )
     adam = torch.optim.Adam(network.parameters(), 2e-4, fused=not literal) if job.do.endswith("adam") else None
 
     def step() -> None:
@@ -236,24 +262,22 @@ def training(job: Job) -> dict[str, Any]:
 
 
 def precision(job: Job) -> dict[str, Any]:
-    """What bf16 costs with trained weights: mean PSNR of the packaged filler's results on real photos, in fp32 and bf16."""
-    import copy
-
+    """What bf16 costs with trained weights: mean PSNR of the packaged filler's results on photos, in fp32 and bf16."""
     from unsay.bundle import load_bundle
     from unsay.evaluation.metrics import psnr
     from unsay.inpainting.filler import Filler
-    from unsay.inpainting.network import Bf16Network
 
-    bundle = load_bundle("starter")
-    exact = Filler.of(bundle)
-    reduced = copy.copy(exact)
-    reduced.session = Bf16Network(bundle.file(exact.recipe.file), job.threads)
+    exact, reduced = (
+        Filler.of(load_bundle("starter", threads=job.threads, precision=precision)) for precision in ("fp32", "bf16")
+    )
     side, found = exact.max_side, []
     for path in sorted(Path(job.settings["photos"]).glob("*.jpg"))[:40]:
         photo = middle(path, side)
         for hole in (strokes(side), thing(side)):
             fills = [filler.fill(photo, hole) for filler in (exact, reduced)]
             found.append([psnr(fill, photo, where) for fill in fills for where in (None, hole)])
+    if not found:
+        sys.exit(f"{job.settings['photos']} holds no .jpg photos")
     whole, inside, whole16, inside16 = np.mean(found, 0).round(4).tolist()
     return {
         "fills": len(found),

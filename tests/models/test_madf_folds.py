@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unsay.errors import BadInput
 from unsay.models import madf_folds as folds
-from unsay.models.madf import KERNELS, MADF, FilterGenerator, MADFConfig, PointwiseNorm
+from unsay.models.madf import KERNELS, MADF, MADFConfig, PointwiseNorm
 
 SIDES = st.integers(1, 11)
 SEEDS = st.integers(0, 2**20)
@@ -120,7 +120,6 @@ def test_scale_and_bias_come_from_one_convolution(
     maps = F.conv2d(norm.mlp_shared(guides), weight, bias, padding=1)
     found = norm.batch_norm(x) * maps[:, :channels] + maps[:, channels:]
     assert_same(found, norm(x, guides), [x, guides, *norm.parameters()])
-    assert_same(folds.MergedNorm(norm)(norm.batch_norm(x), guides), norm(x, guides), [x, guides])
 
 
 def spotted(size: tuple[int, int], value: float, spot: tuple[float, float]) -> Tensor:
@@ -129,6 +128,18 @@ def spotted(size: tuple[int, int], value: float, spot: tuple[float, float]) -> T
     y, x = (int(s * n) for s, n in zip(spot, size, strict=True))
     mask[..., y : y + 3, x : x + 3] = 1 - value
     return mask
+
+
+def uniform_points(mask: Tensor, value: float, levels: int) -> list[Tensor]:
+    """Where m_l is a constant: bool [B, 1, h_l, w_l] for l = 1..levels, from the mask [B, 1, H, W].
+
+    Padding is hole at level 1 and 0, not the constant, above it: a window that reaches over the border is not uniform.
+    """
+    points, other = [], (mask != value).to(mask.dtype)
+    for kernel in KERNELS[:levels]:
+        other = F.max_pool2d(F.pad(other, [kernel // 2] * 4, value=1.0), kernel, 2)
+        points.append(other == 0)
+    return points
 
 
 PLACES = st.tuples(st.floats(0, 1), st.floats(0, 1))
@@ -146,7 +157,7 @@ def test_mask_features_are_constant_at_uniform_points(
     mask = spotted(size, value, spot)
     constants = folds.uniform_constants(network, value)
     m = mask.expand(-1, 3, -1, -1)
-    for level, points in enumerate(folds.uniform_points(mask, value, 5), 1):
+    for level, points in enumerate(uniform_points(mask, value, 5), 1):
         m = network.get_submodule(f"filter_gen_{level}.conv")(m)
         assert points.shape == (1, 1, *m.shape[2:])
         at = m.permute(0, 2, 3, 1)[points[:, 0]]
@@ -161,7 +172,7 @@ def test_uniform_points_are_those_whose_nested_window_is_uniform_and_inside(
     """None is missed, none too many: counted from the reach of every level, point by point."""
     mask = spotted(size, value, spot)
     reach, stride = 0, 1
-    for points, kernel in zip(folds.uniform_points(mask, value, 4), KERNELS, strict=False):
+    for points, kernel in zip(uniform_points(mask, value, 4), KERNELS, strict=False):
         reach, stride = reach + kernel // 2 * stride, 2 * stride
         for y in range(points.shape[2]):
             for x in range(points.shape[3]):
@@ -170,73 +181,3 @@ def test_uniform_points_are_those_whose_nested_window_is_uniform_and_inside(
                 inside = top >= 0 and left >= 0 and bottom <= size[0] and right <= size[1]
                 uniform = inside and bool((mask[0, 0, top:bottom, left:right] == value).all())
                 assert bool(points[0, 0, y, x]) == uniform
-
-
-@proven
-@given(
-    channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    kernel=st.sampled_from([3, 5, 7]),
-    size=st.tuples(st.integers(3, 12), st.integers(3, 12)),
-    share=st.floats(0, 1),
-    seed=SEEDS,
-)
-def test_one_plain_convolution_does_a_uniform_area(
-    channels: tuple[int, int], kernel: int, size: tuple[int, int], share: float, seed: int
-) -> None:
-    torch.manual_seed(seed)
-    generator = FilterGenerator(*channels, 3, 4, kernel).double()
-    x = noise(2, channels[0], *size)
-    h, w = (size[0] + 1) // 2, (size[1] + 1) // 2
-    where = torch.rand(2, 1, h, w) < share
-    constant, other = torch.rand(4, dtype=torch.float64, requires_grad=True), noise(2, 4, h, w)
-    m = torch.where(where, constant.view(1, 4, 1, 1), other)
-    bank = F.conv2d(x, generator.bank(), stride=2, padding=kernel // 2).unflatten(1, (5, channels[1]))
-    expected = F.relu((bank[:, :-1] * m.unsqueeze(2)).sum(1) + bank[:, -1])
-    found = folds.filter_with_uniform(generator, x, m, constant, where)
-    assert_same(found, expected, [x, constant, other, *generator.conv1.parameters()])
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_the_whole_encoder_with_uniform_areas(value: float) -> None:
-    torch.manual_seed(1)
-    network = MADF(MADFConfig(width=0.05, levels=5)).double().eval()
-    mask = spotted((96, 160), value, (0.4, 0.7))
-    m = mask.expand(-1, 3, -1, -1)
-    x = plain = torch.cat([torch.randn(1, 3, 96, 160, dtype=torch.float64) * mask, m], 1)
-    constants, points = folds.uniform_constants(network, value), folds.uniform_points(mask, value, 5)
-    for level in range(1, 6):
-        generator = network.get_submodule(f"filter_gen_{level}")
-        assert isinstance(generator, FilterGenerator)
-        plain, after = generator(plain, m)
-        x = folds.filter_with_uniform(generator, x, after, constants[level - 1], points[level - 1])
-        torch.testing.assert_close(x, plain, rtol=1e-10, atol=1e-10)
-        m = after
-    assert [int(p.sum()) > 0 for p in points] == [True] * 4 + [False]
-
-
-@settings(max_examples=8, deadline=None)
-@given(refinements=st.integers(0, 2), levels=st.integers(5, 6), width=st.integers(1, 2), seed=SEEDS)
-def test_a_folded_network_gives_what_the_network_gives(refinements: int, levels: int, width: int, seed: int) -> None:
-    torch.manual_seed(seed)
-    network = MADF(MADFConfig(width=0.03, levels=levels, refinements=refinements)).double().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            lived_in(module)
-    side = 2**levels
-    image = noise(1, 3, side, width * side)
-    mask = (torch.rand(1, 1, side, width * side) > torch.rand(1)).double()
-    folded = folds.fold(network)
-    for found, expected in zip(folded(image, mask), network(image, mask), strict=True):
-        assert_same(found, expected, [image])
-
-
-def test_folding_leaves_the_network_as_it_was_and_nothing_to_train() -> None:
-    network = MADF(MADFConfig(width=0.03, levels=5))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    folded = folds.fold(network)
-    assert network.training
-    assert all(p.requires_grad for p in network.parameters())
-    assert not any(p.requires_grad for p in folded.parameters())
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, before[name])

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from unsay.bundle import Bundle
 from unsay.errors import BundleError, UnsayError
-from unsay.inpainting.recipe import FillerRecipe, read_recipe
+from unsay.inpainting.hole import Box, box_around
+from unsay.inpainting.network import Bf16Network
+from unsay.inpainting.recipe import BOX, PARTS, FillerRecipe, read_recipe
 from unsay.results import Mask, Pixels
 
 Floats = npt.NDArray[np.float32]
@@ -32,7 +34,7 @@ class Filler:
         self.recipe = recipe = read_recipe(bundle)
         self.multiple = recipe.multiple
         self.max_side = recipe.max_side - recipe.max_side % recipe.multiple
-        self.session: Any = bundle.session(recipe.file)
+        self.session: Any = _opened(bundle, recipe)
         self.types = _types(self.session, recipe, bundle.name)
         self.mean, self.std = (np.array(v, np.float32) for v in (recipe.mean, recipe.std))
         self.output_mean = np.array(recipe.output_mean or recipe.mean, np.float32)
@@ -48,19 +50,28 @@ class Filler:
 
         Raises `UnsayError` if the network fails (most often for lack of memory).
         """
-        return np.where(hole[..., None], self.raw(rgb, hole), rgb)
+        filled = rgb.copy()
+        if hole.any():
+            box = box_around(hole)
+            filled[box.slices] = np.where(hole[box.slices][..., None], self.raw(rgb, hole, box), rgb[box.slices])
+        return filled
 
-    def raw(self, rgb: Pixels, hole: Mask) -> Pixels:
-        """What the network makes of all of `rgb`, known pixels too, in the same size and kind."""
+    def raw(self, rgb: Pixels, hole: Mask, box: Box) -> Pixels:
+        """What the network makes of `rgb` [h, w, 3] in a box of it, known pixels too; ours leaves the rest undone."""
         padded, pending = self._padded(rgb, hole)
-        parts = dict(zip(("image", "mask"), self._prepared(padded, pending), strict=True))
-        feed = {name: self._input(name, [parts[p] for p in held]) for name, held in self.recipe.inputs.items()}
+        parts = dict(zip(PARTS, self._prepared(padded, pending), strict=True))
+        inputs = self.recipe.inputs
+        feed = {name: self._input(name, [parts[p] for p in held]) for name, held in inputs.items() if held != (BOX,)}
+        wanted = [name for name, held in inputs.items() if held == (BOX,)]
+        feed |= {name: np.array([box.y0, box.x0, box.y1, box.x1], self.types[name]) for name in wanted}
         try:
             (fill,) = self.session.run([self.recipe.output], feed)
         except Exception as error:  # the runtime's own exceptions share no public base class
             size = f"{pending.shape[1]}x{pending.shape[0]}"
             raise UnsayError(f"the filling network failed on {size} pixels: {error}") from error
-        return self._pixels(np.asarray(fill), pending.shape)[: hole.shape[0], : hole.shape[1]]
+        if wanted:
+            return self._pixels(np.asarray(fill), (box.y1 - box.y0, box.x1 - box.x0))
+        return self._pixels(np.asarray(fill), pending.shape)[box.slices]
 
     def _padded(self, rgb: Pixels, hole: Mask) -> tuple[Pixels, Mask]:
         """Both, the hole grown, extended at the right and bottom to the network's multiples.
@@ -95,7 +106,7 @@ class Filler:
         return np.ascontiguousarray(value, kind)
 
     def _pixels(self, fill: npt.NDArray[Any], shape: tuple[int, ...]) -> Pixels:
-        """The output as [H, W, 3] uint8 RGB."""
+        """The output, of `shape` (H, W), as [H, W, 3] uint8 RGB."""
         wanted = (1, *shape, 3) if self.recipe.layout == "NHWC" else (1, 3, *shape)
         if fill.shape != wanted:
             raise UnsayError(
@@ -108,6 +119,15 @@ class Filler:
         if not np.isfinite(colours).all():
             raise UnsayError("the filling network gave numbers that are not finite: the bundle is not usable")
         return np.asarray(np.rint(colours * 255).clip(0, 255), np.uint8)
+
+
+def _opened(bundle: Bundle, recipe: FillerRecipe) -> Any:
+    """The graph, its own files checked first."""
+    if recipe.data:
+        bundle.file(recipe.data)
+    if bundle.precision == "bf16":
+        return Bf16Network(bundle.file(recipe.file), bundle.threads)
+    return bundle.session(recipe.file)
 
 
 def _types(session: Any, recipe: FillerRecipe, name: str) -> dict[str, Any]:

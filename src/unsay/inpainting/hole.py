@@ -116,6 +116,12 @@ def depths(hole: Mask) -> npt.NDArray[np.float32]:
     return np.asarray(cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
 
 
+def box_around(mask: Mask) -> Box:
+    """The tight box around the True pixels of `mask` [H, W], of which there is at least one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
 def piece_boxes(mask: Mask, *, gap: int = 0) -> list[Box]:
     """Tight boxes that together hold every True pixel of `mask` [H, W]; no two overlap, in reading order.
 

@@ -1,6 +1,6 @@
-"""The filling network in bf16, for those who ask for it: OpenVINO, which needs `pip install openvino`.
+"""The filling network in bf16, for those who ask for it: OpenVINO, which `pip install 'unsay[bf16]'` brings.
 
-ONNX Runtime has no bf16 convolution on the CPU. OpenVINO reads the same file and runs it in about half of fp32's time on
+ONNX Runtime has no bf16 convolution on the CPU. OpenVINO reads the same file and takes about half of fp32's time on
 processors with bf16 arithmetic (AVX-512 BF16 or AMX). Results then differ a little from fp32's: an option that says so.
 """
 
@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from unsay.errors import BundleError, UnsayError
 
-TYPES = {"f32": "tensor(float)", "i64": "tensor(int64)"}
+TYPES = {
+    "f64": "tensor(double)",
+    "f32": "tensor(float)",
+    "f16": "tensor(float16)",
+    "i64": "tensor(int64)",
+    "i32": "tensor(int32)",
+    "u8": "tensor(uint8)",
+    "boolean": "tensor(bool)",
+}
 """OpenVINO's number types in ONNX Runtime's words."""
 
 
@@ -27,7 +35,7 @@ class Value(NamedTuple):
 
 
 class Bf16Network:
-    """What `Filler` uses of an `onnxruntime.InferenceSession`: the same names, inputs and outputs, fp32 on the outside."""
+    """What `Filler` uses of an `onnxruntime.InferenceSession`: the same inputs and outputs, fp32 on the outside."""
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         """`threads`: 0 for as many as there are cores.
@@ -36,9 +44,9 @@ class Bf16Network:
         file that it cannot read.
         """
         try:
-            import openvino
+            import openvino  # type: ignore[import-untyped]
         except ImportError as error:
-            raise UnsayError("bf16 needs OpenVINO: pip install openvino, or use fp32") from error
+            raise UnsayError("bf16 needs OpenVINO: pip install 'unsay[bf16]', or use fp32") from error
         core = openvino.Core()
         if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UnsayError("this processor has no bf16 arithmetic: use fp32")

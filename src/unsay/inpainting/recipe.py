@@ -10,6 +10,7 @@
 
 and, where a network differs from ours, any of
 
+      "data": "filler.onnx.data"                          a file with weights that the graph reads by itself
       "inputs": {"image": ["image"], "mask": ["mask"]}    the graph's inputs, and what each holds along its channels
       "output": "fill"                                    the graph's output that is the filled image
       "output_mean", "output_std"                         as `mean` and `std`, for the output; the same if not given
@@ -18,7 +19,8 @@ and, where a network differs from ours, any of
       "pad": "hole" or "mirror"                           padding is unknown, or the picture and its hole mirrored
       "grow": 0                                           pixels by which the hole is shown larger than it is
 
-The image has 3 channels, the mask 1. Number types (float32, float16, uint8 and so on) are the graph's own.
+The image has 3 channels, the mask 1. An input that holds "box" is [4] = (y0, x0, y1, x1), stops excluded: the output is
+that box of the image alone. Number types (float32, float16, uint8 and so on) are the graph's own.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ LAYOUTS = ("NCHW", "NHWC")
 COLOURS = ("rgb", "bgr")
 PADS = ("hole", "mirror")
 PARTS = ("image", "mask")
-"""What an input of the graph can hold."""
+"""What the inputs of a graph must hold between them."""
+BOX = "box"
+"""The pixels that are wanted: an input of its own, if the graph has one."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class FillerRecipe:
     mask: tuple[float, float]
     inputs: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"image": ("image",), "mask": ("mask",)})
     output: str = "fill"
+    data: str = ""
     output_mean: Colour | None = None
     output_std: Colour | None = None
     layout: str = "NCHW"
@@ -70,9 +75,10 @@ class FillerRecipe:
         for name, known in (("layout", LAYOUTS), ("colours", COLOURS), ("pad", PADS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
-        if sorted({part for parts in self.inputs.values() for part in parts}) != sorted(PARTS):
+        held = [parts for parts in self.inputs.values() if parts != (BOX,)]
+        if sorted({part for parts in held for part in parts}) != sorted(PARTS) or len(held) < len(self.inputs) - 1:
             raise ValueError(
-                f"inputs {self.inputs}: between them they must hold {' and '.join(PARTS)}, and nothing else"
+                f"inputs {self.inputs}: between them they must hold {' and '.join(PARTS)}, one may hold {BOX}"
             )
         if self.mask[0] == self.mask[1]:
             raise ValueError(f"mask {list(self.mask)}: the hole's value must differ from the rest's")

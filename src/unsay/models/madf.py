@@ -12,15 +12,17 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from unsay.errors import BadInput
+from unsay.models.recompute import Recomputing
 
 KERNELS = (7, 5, 3, 3, 3, 3, 3)
 ENCODER = (16, 32, 64, 128, 128, 128, 128)
 LIFTED = (64, 128, 256, 512, 512, 512, 512)
 DECODER = (3, 64, 128, 256, 512, 512, 512)
 """Channels that the decoders put out at level 1..7; level 1 is the image."""
+AT_ONCE = 4
+"""Mask channels whose products with the features are held at a time: less memory, the same arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class MADFConfig:
         return channels if channels == 3 else max(1, round(channels * self.width))
 
 
-class FilterGenerator(nn.Module):
+class FilterGenerator(Recomputing):
     """Mask-Aware Dynamic Filtering (the paper's section of that name), one encoder level; the exact fast form is ours.
 
     `conv` carries the mask on: m_l = relu(conv(m_{l-1})), M channels. `conv1` holds the 1x1 convolution that turns
@@ -86,15 +88,17 @@ class FilterGenerator(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, C_in, H, W], mask [B, mask_in, H, W] -> y [B, C_out, H/2, W/2] after ReLU, m_l [B, M, H/2, W/2]."""
         m: Tensor = self.conv(mask)
-        if torch.is_grad_enabled():  # 17 * C_out channels are made again in the backward pass, not kept for it
-            y = checkpoint(self._filtered, x, m, use_reentrant=False, preserve_rng_state=False)
-        else:
-            y = self._filtered(x, m)
+        bank, const = self.bank().split([m.shape[1] * self.out_channels, self.out_channels])
+        y = F.conv2d(x, const, stride=2, padding=self.kernel // 2)
+        for few, part in zip(m.split(AT_ONCE, 1), bank.split(AT_ONCE * self.out_channels), strict=True):
+            y = y + self.remade(self._weighted, x, few, part)
         return F.relu(y), m
 
-    def _filtered(self, x: Tensor, m: Tensor) -> Tensor:
-        parts = F.conv2d(x, self.bank(), stride=2, padding=self.kernel // 2).unflatten(1, (-1, self.out_channels))
-        return (parts * F.pad(m, (0, 0, 0, 0, 0, 1), value=1.0).unsqueeze(2)).sum(1)
+    def _weighted(self, x: Tensor, few: Tensor, part: Tensor) -> Tensor:
+        """sum_h m_h (W_h conv x) over a few h: few [B, n, H/2, W/2], part [n * C_out, C_in, k, k] of the bank."""
+        products = F.conv2d(x, part, stride=2, padding=self.kernel // 2).unflatten(1, (-1, self.out_channels))
+        weighted: Tensor = (products * few.unsqueeze(2)).sum(1)
+        return weighted
 
 
 class PointwiseNorm(nn.Module):
@@ -117,7 +121,7 @@ class PointwiseNorm(nn.Module):
         return y
 
 
-class RefinementBlock(nn.Module):
+class RefinementBlock(Recomputing):
     """One level of a refinement decoder: transposed convolution, point-wise normalization, leaky ReLU 0.2."""
 
     def __init__(self, in_channels: int, out_channels: int, hidden: int) -> None:
@@ -127,17 +131,18 @@ class RefinementBlock(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """x [B, C_in, H, W], guide [B, C_out, 2H, 2W] -> [B, C_out, 2H, 2W]."""
-        return F.leaky_relu_(self.bn(self.deconv(x), guide), 0.2)  # in place: training keeps one copy, not two
+        return self.remade(self._made, x, guide, norms=self.bn)
+
+    def _made(self, x: Tensor, guide: Tensor) -> Tensor:
+        return F.leaky_relu(self.bn(self.deconv(x), guide), 0.2)
 
 
-class MADF(nn.Module):
+class MADF(Recomputing):
     """The whole network: encoder, recovery decoder (output 0), refinement decoders (outputs 1 and 2)."""
 
     def __init__(self, config: MADFConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or MADFConfig()
-        self.mask_copies = 3
-        """Equal channels in which the mask enters: the paper's three, one once `madf_folds.fold` has added them up."""
         enc, lifted, dec = ([config.scaled(c) for c in row] for row in (ENCODER, LIFTED, DECODER))
         hidden = config.scaled(config.guide_channels)
         self._build_encoder(enc, lifted)
@@ -179,7 +184,7 @@ class MADF(nn.Module):
         mask [B, 1, H, W]: 1 = keep, 0 = hole. Returns `refinements` + 1 raw outputs [B, 3, H, W] in normalised space,
         from coarse to fine; the last one, composited with the known pixels, is the result.
         """
-        copies = mask.expand(-1, self.mask_copies, -1, -1)
+        copies = mask.expand(-1, 3, -1, -1)
         inputs = torch.cat([image * mask, copies], 1)
         lifted = self._encode(inputs, copies)
         guides, coarse = self._recover(lifted, inputs)
@@ -218,9 +223,14 @@ class MADF(nn.Module):
         x [B, D_in, h, w], skip [B, S, 2h, 2w] (lifted level l - 1; at level 1 the input) -> [B, D_l, 2h, 2w].
         Batch-norm, leaky ReLU 0.2 and the ReLU behind the mixing are for the levels above 1 alone.
         """
-        x = getattr(self, f"deconv_{level}")(x)
-        mixed: Tensor = getattr(self, f"att_conv_{level}")["conv"](torch.cat([skip, x], 1))
-        return F.relu(mixed) if level > 1 else mixed
+        deconv: nn.Module = getattr(self, f"deconv_{level}")
+        mix: nn.Module = getattr(self, f"att_conv_{level}")["conv"]
+
+        def mixed(x: Tensor, skip: Tensor) -> Tensor:
+            y: Tensor = mix(torch.cat([skip, deconv(x)], 1))
+            return F.relu(y) if level > 1 else y
+
+        return self.remade(mixed, x, skip, norms=deconv)
 
     def _refine(
         self, r: int, x: Tensor, guides: list[Tensor], outputs: list[Tensor], inputs: Tensor

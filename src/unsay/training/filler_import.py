@@ -15,18 +15,28 @@ import numpy as np
 from unsay.bundle import MANIFEST, Bundle
 from unsay.errors import BadInput, UnsayError
 from unsay.inpainting.filler import Filler
+from unsay.inpainting.hole import Box
 from unsay.training.bundling import write_part
 from unsay.training.inpaint_export import FILE
 
+BOTH_LICENCES = re.compile(r"segment: (.*); inpaint: (.*)")
+"""The licence of a bundle whose parts have one each."""
+
 
 def place_filler(
-    out: Path, write: Callable[[Path], None], section: dict[str, Any], *, licence: str, learned: dict[str, Any]
+    out: Path,
+    write: Callable[[Path], list[str]],
+    section: Callable[[list[str]], dict[str, Any]],
+    *,
+    licence: str,
+    learned: dict[str, Any],
 ) -> float:
-    """Make the file that `write` writes the inpaint part of the bundle `out`; a segment part that is there stays.
+    """Make what `write` writes the inpaint part of the bundle `out`; a segment part that is there stays.
 
-    `section`: see `unsay.inpainting.recipe`. Nothing in `out` changes before the file has filled a test picture.
-    Returns how far known pixels come back from their values there, as a mean of 0..255: a range or a colour order
-    that is stated wrongly shows. Raises `BadInput` for a folder that is no bundle and for a file that does not fill.
+    `write`: takes a path, and returns the names of the files it wrote, that one first; `section` makes of those names
+    what the manifest says (see `unsay.inpainting.recipe`). Nothing in `out` changes before the file has filled a test
+    picture. Returns how far known pixels come back from their values there, as a mean of 0..255: a range or a colour
+    order that is stated wrongly shows. Raises `BadInput` for a folder that is no bundle, a file that does not fill.
     """
     out = out.resolve()
     manifest = out / MANIFEST
@@ -35,13 +45,15 @@ def place_filler(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         trial = Path(scratch)
-        write(trial / FILE)
-        write_part(trial, "inpaint", section, files=[FILE])
+        files = write(trial / FILE)
+        about = section(files)
+        write_part(trial, "inpaint", about, files=files)
         miss = known_miss(Bundle(trial, json.loads((trial / MANIFEST).read_bytes())))
         licence = joint_licence(json.loads(manifest.read_bytes()), licence) if manifest.exists() else licence
         out.mkdir(exist_ok=True)
-        os.replace(trial / FILE, out / FILE)
-        write_part(out, "inpaint", section, files=[FILE], name=out.name, licence=licence, training={"inpaint": learned})
+        for name in reversed(files):
+            os.replace(trial / name, out / name)
+        write_part(out, "inpaint", about, files=files, name=out.name, licence=licence, training={"inpaint": learned})
     return miss
 
 
@@ -57,7 +69,7 @@ def known_miss(bundle: Bundle) -> float:
         rgb = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], 90.0), 2).astype(np.uint8)
         hole = np.zeros((side, side), bool)
         hole[side // 3 : side // 2, side // 3 : side // 2] = True
-        raw = filler.raw(rgb, hole).astype(np.float64)
+        raw = filler.raw(rgb, hole, Box(0, 0, side, side)).astype(np.float64)
     except UnsayError as error:
         raise BadInput(f"the file does not fill a test picture: {error}") from error
     return float(np.abs(raw - rgb)[~hole].mean())
@@ -68,5 +80,5 @@ def joint_licence(manifest: dict[str, Any], licence: str) -> str:
     if "segment" not in manifest:
         return licence
     stated = str(manifest.get("licence", "unknown"))
-    parts = re.fullmatch(r"segment: (.*); inpaint: .*", stated)
+    parts = BOTH_LICENCES.fullmatch(stated)
     return f"segment: {parts.group(1) if parts else stated}; inpaint: {licence}"

@@ -27,6 +27,7 @@ from unsay.models.hugging_face import Clip, find_folder, load_clip, load_self_su
 from unsay.models.vit import FEATURES, GroupFeatures, RegionViT, VisionTransformer
 from unsay.segmentation.grouping import METHODS
 from unsay.training.bundling import write_part
+from unsay.training.filler_import import BOTH_LICENCES
 from unsay.training.segment_export import halve_weights, save, to_onnx
 
 FILES = ["features.onnx", "encoder.onnx", "text.onnx", "tokenizer.json"]
@@ -239,6 +240,8 @@ def _keep_inpainting(out: Path, folder: Path) -> None:
     for name in names:
         shutil.copy2(out / name, folder / name)
     new = json.loads((folder / MANIFEST).read_bytes())
-    licence = f"segment: {new['licence']}; inpaint: {old.get('licence', 'unknown')}"
+    stated = str(old.get("licence", "unknown"))
+    parts = BOTH_LICENCES.fullmatch(stated)
+    licence = f"segment: {new['licence']}; inpaint: {parts.group(2) if parts else stated}"
     training = {"inpaint": old["training"]["inpaint"]} if "inpaint" in old.get("training", {}) else {}
     write_part(folder, "inpaint", part, files=names, licence=licence, training=training)

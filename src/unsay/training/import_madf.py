@@ -12,6 +12,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,13 @@ def import_madf(
         "unused": list(published.unused),
         "data": "that of the imported weights",
     }
-    section = madf_section(network, max_side)
-    place_filler(out, lambda path: export_network(network, path, half=half), section, licence=licence, learned=learned)
+    place_filler(
+        out,
+        partial(export_network, network, half=half),
+        partial(madf_section, network, max_side),
+        licence=licence,
+        learned=learned,
+    )
     return published
 
 

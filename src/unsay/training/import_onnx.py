@@ -84,7 +84,7 @@ def import_onnx(file: Path, out: Path, options: OnnxImport | None = None, *, lic
     graph = read_graph(file)
     section = filler_section(graph, options)
     learned = {"method": f"imported from {file.name}", "like": options.like, "data": "that of the imported weights"}
-    return place_filler(out, partial(_copy, file), section, licence=licence, learned=learned)
+    return place_filler(out, partial(_copy, file), lambda _: section, licence=licence, learned=learned)
 
 
 def read_graph(file: Path) -> onnx.GraphProto:
@@ -215,13 +215,14 @@ def _output(graph: onnx.GraphProto, stated: str | None) -> str:
     return str(stated)
 
 
-def _copy(file: Path, to: Path) -> None:
+def _copy(file: Path, to: Path) -> list[str]:
     """The file as it is, or, where its weights lie beside it, with them in one file."""
     graph = read_graph(file)
     if not any(uses_external_data(weight) for weight in graph.initializer):
         shutil.copyfile(file, to)
-        return
+        return [to.name]
     try:
         onnx.save(onnx.load(str(file)), str(to))
     except Exception as error:  # protobuf's size limit and missing files come as many kinds
         raise BadInput(f"the weights beside {file} cannot be taken in: {error}".split("\n")[0]) from error
+    return [to.name]

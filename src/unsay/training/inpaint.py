@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from unsay.models.madf import MADF
+from unsay.models.recompute import recompute_all
 from unsay.training.checkpoints import CHECKPOINT, Checkpoints, Minutes, is_finished, read_stored, same_ranks
 from unsay.training.features import feature_network
 from unsay.training.inpaint_config import MAY_CHANGE, InpaintConfig, check_config
@@ -37,6 +38,7 @@ class Inpainter(pl.LightningModule):
         super().__init__()
         self.config = config
         self.network: nn.Module = MADF(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        recompute_all(self.network, config.recompute)
         self.average: nn.Module = MADF(config.network).requires_grad_(False).eval()
         self.average.load_state_dict(self.network.state_dict())
         self._features = [features]  # in a list, so that the frozen network stays out of the checkpoint

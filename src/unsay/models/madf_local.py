@@ -1,33 +1,30 @@
 """MADF as users run it: one graph for every size, which works only where the hole can be seen (ours; exact).
 
-- Encoder: `y = const * x + sum_h (m_h - c_h) (W_h * x)` with `*` convolution, `c` the mask branch's constant value where its
-  nested receptive field is all known and inside the image, and `const = b + sum_h c_h W_h`. The constant filter runs
-  everywhere, the other 16/17 of the work only around the hole and along the image's border.
+- Encoder: `y = const * x + sum_h (m_h - c_h) (W_h * x)` with `*` convolution, `c` the mask branch's constant value
+  where its nested receptive field is all known and inside the image, and `const = b + sum_h c_h W_h`. The constant
+  filter runs everywhere, the other 16/17 of the work only around the hole and along the image's border.
 - Decoders: only the hole's pixels are wanted. From the image level down, that gives the region of every level that
   they depend on.
-- The folds of `unsay.models.madf_folds`; a transposed convolution 4x4 of stride 2 is a 2x2 convolution to four times the
-  channels and a rearrangement; a 1x1 convolution comes before a bilinear upsampling, whose weights sum to one.
+- The folds of `unsay.models.madf_folds`; a transposed convolution 4x4 of stride 2 is a 2x2 convolution to four times
+  the channels and a rearrangement; a 1x1 convolution comes before a bilinear upsampling, whose weights sum to one.
 
-With a box that is the whole image this is the dense network. Symbols: those of `unsay.models.madf`; a level's size, and the
-start and stop of a region, are int64 tensors [2] = (y, x), in points of that level, so that the graph computes them.
+With a box that is the whole image this is the dense network. Symbols: those of `unsay.models.madf`; a level's size, and
+the start and stop of a region, are int64 tensors [2] = (y, x), in points of that level: the graph computes them.
 """
 
 from __future__ import annotations
 
 import copy
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unsay.models import madf_folds as folds
 from unsay.models.madf import MADF, FilterGenerator, PointwiseNorm, RefinementBlock
-from unsay.training.segment_export import halve_weights, save, to_onnx
 
 CONSTANT_LEVELS = 4
 """Encoder levels at which the constant filter is worth its bookkeeping; deeper ones see the hole almost everywhere, and
@@ -58,7 +55,7 @@ class Region:
         """The points at half the resolution, within `size`, that an upsampling by 2 reads to make this region."""
         return Region((_half(self.start + 1) - 1).clamp(min=0), torch.minimum(_half(self.stop) + 1, size))
 
-    def seen(self, kernel: int, size: Tensor) -> Region:
+    def seen(self, kernel: Any, size: Tensor) -> Region:
         """The points of the next encoder level, within `size`, whose window of stride 2 touches this region."""
         reach = kernel // 2
         start = _half((self.start - reach + 1).clamp(min=0))
@@ -84,7 +81,7 @@ class Patch:
 
 
 class _Crop(torch.autograd.Function):
-    """One ONNX Slice along both axes; indexing twice would be traced as two copies."""
+    """One ONNX Slice along both axes; indexing would be traced as two."""
 
     @staticmethod
     def forward(_: Any, x: Tensor, start: Tensor, stop: Tensor) -> Tensor:
@@ -98,8 +95,11 @@ class _Crop(torch.autograd.Function):
 
 def crop(x: Tensor, region: Region) -> Tensor:
     """x [B, C, H, W] in one region."""
-    cropped: Tensor = _Crop.apply(x, region.start, region.stop)
-    return cropped
+    if torch.onnx.is_in_onnx_export():
+        cropped: Tensor = _Crop.apply(x, region.start, region.stop)
+        return cropped
+    (y0, x0), (y1, x1) = region.start.tolist(), region.stop.tolist()
+    return x[:, :, y0:y1, x0:x1]
 
 
 def _box(top: Tensor, left: Tensor, bottom: Tensor, right: Tensor) -> Region:
@@ -136,19 +136,21 @@ def _fixed(weight: Tensor, bias: Tensor | None, **options: int) -> nn.Conv2d:
 
 
 class LocalFiltering(nn.Module):
-    """One encoder level: the constant filter everywhere, the mask's part only where the mask's features differ from it."""
+    """One encoder level: the constant filter everywhere, the mask's part only where it is not the constant."""
 
     def __init__(self, generator: FilterGenerator, constant: Tensor, level: int, *, local: bool) -> None:
-        """`constant` [M]: the mask's features of this level where all is known; without `local` it is not used apart."""
+        """`constant` [M]: the mask's features of this level where all is known; `local`: it saves work here."""
         super().__init__()
         mask = generator.conv[0]
-        weight, bank, const = mask.get_parameter("weight"), generator.bank(), folds.constant_filter(generator, constant)
+        weight: Tensor = mask.get_parameter("weight")
+        bank, const = generator.bank(), folds.constant_filter(generator, constant)
         if level == 1:
             weight = folds.fold_equal_channels(weight, slice(0, 3))
             bank, const = (folds.fold_equal_channels(w, folds.MASK) for w in (bank, const))
         self.local, self.kernel, self.out_channels = local, generator.kernel, generator.out_channels
-        self.mask = _fixed(weight, mask.get_parameter("bias"), stride=2, padding=self.kernel // 2)
-        self.constant = nn.Buffer(constant.detach()[:, None, None])
+        self.mask: nn.Module = _fixed(weight, mask.get_parameter("bias"), stride=2, padding=self.kernel // 2)
+        self.constant: Tensor
+        self.register_buffer("constant", constant.detach()[:, None, None])
         self.const = _fixed(const, None, stride=2)
         self.at_once = GROUP * 2 ** (level - 1)
         parts = bank[: -self.out_channels].split(self.at_once * self.out_channels)
@@ -170,7 +172,7 @@ class LocalFiltering(nn.Module):
         return F.relu(y + self._sum(x, excess)), m
 
     def _assembled(self, x: Tensor, y: Tensor, excess: Tensor, hole: Region) -> Tensor:
-        """`y` with the mask's part added in `hole` and along the border; read it as the picture that it puts together."""
+        """`y` with the mask's part added in `hole` and along the border; the code is laid out as the picture is."""
         size = size_of(y)
         zero, first, end = torch.zeros_like(size), torch.full_like(size, FIRST), size - LAST
 
@@ -194,14 +196,14 @@ class LocalFiltering(nn.Module):
         for part, adding, few in zip(self.parts, self.adding, excess.split(self.at_once, 1), strict=True):
             products = part(windows).unflatten(1, (-1, self.out_channels)) * few.unsqueeze(2)
             terms.append(adding(products.flatten(1, 2)))
-        total = terms[0]
+        total: Tensor = terms[0]
         for term in terms[1:]:
             total = total + term
         return total
 
 
 class Upsampling(nn.Module):
-    """A transposed convolution 4x4 of stride 2, with the batch-norm behind it, as a 2x2 convolution and a rearrangement."""
+    """A transposed convolution 4x4 of stride 2 and its batch-norm, as a 2x2 convolution and a rearrangement."""
 
     def __init__(self, deconv: nn.ConvTranspose2d, norm: nn.BatchNorm2d | None, slope: float = 1.0) -> None:
         """`slope`: of the leaky ReLU that follows; 1 for none."""
@@ -213,7 +215,7 @@ class Upsampling(nn.Module):
         self.slope = slope
 
     def forward(self, below: Patch, wanted: Region, size: Tensor) -> Tensor:
-        """`below`: what `wanted` needs of the level at half the resolution, of `size` -> [B, C_out, h, w] of `wanted`."""
+        """`below`: what `wanted` needs of the level at half the resolution, of `size` -> its [B, C_out, h, w]."""
         source = wanted.below(size)
         x = self.conv(below.at(source))
         if self.slope != 1:
@@ -306,9 +308,9 @@ class LocalMADF(nn.Module):
         for level, region, mixing in zip(range(self.levels, 1, -1), plan[0], self.mixing[:-1], strict=True):
             x = Patch(mixing(x, features[level - 1], region, sizes[level]), region.start)
             guides.append(x)
-        images = [self.mixing[-1](x, inputs, wanted, sizes[1]), crop(inputs, wanted)]
+        images: list[Tensor] = [self.mixing[-1](x, inputs, wanted, sizes[1]), crop(inputs, wanted)]
         for regions, blocks, imaging in zip(plan[1:], self.refining, self.imaging, strict=True):
-            guides = self._refine(blocks, top, guides, regions, sizes)
+            guides = self._refine(blocks.children(), top, guides, regions, sizes)
             images.insert(-1, imaging(guides[-1], torch.cat(images, 1), wanted, sizes[1]))
         return images[-2]
 
@@ -340,7 +342,7 @@ class LocalMADF(nn.Module):
         return plan
 
     def _refine(
-        self, blocks: nn.ModuleList, top: Patch, guides: list[Patch], regions: list[Region], sizes: list[Tensor]
+        self, blocks: Iterable[nn.Module], top: Patch, guides: list[Patch], regions: list[Region], sizes: list[Tensor]
     ) -> list[Patch]:
         x, made = top, []
         levels = range(self.levels, 1, -1)
@@ -351,45 +353,10 @@ class LocalMADF(nn.Module):
 
 
 def _mixing(network: MADF, level: int) -> Mixing:
-    deconv, conv = network.get_submodule(f"deconv_{level}"), network.get_submodule(f"att_conv_{level}.conv.0")
+    deconv: Any = network.get_submodule(f"deconv_{level}")
+    conv: Any = network.get_submodule(f"att_conv_{level}.conv.0")
     if level == 1:
         image = _fixed(folds.fold_equal_channels(conv.weight, folds.MASK), conv.bias, padding=1)
         return Mixing(Upsampling(deconv[0], None), nn.Identity(), image)
     up = Upsampling(deconv[0], deconv[1], deconv[2].negative_slope)
     return Mixing(up, network.get_submodule(f"enc_up_{level - 1}"), nn.Sequential(conv, nn.ReLU()))
-
-
-def local_graph(network: MADF) -> onnx.ModelProto:
-    """`network` as one ONNX graph with fp32 weights and free height and width, multiples of 2**levels.
-
-    Inputs: `image` float32 [1, 3, H, W], `mask` float32 [1, 1, H, W], 1 = keep, `box` int64 [4] = (y0, x0, y1, x1); output
-    `fill` float32 [1, 3, y1 - y0, x1 - x0].
-    """
-    side = 2**network.config.levels
-    axes = {2: "height", 3: "width"}
-    return to_onnx(
-        LocalMADF(network),
-        (torch.zeros(1, 3, side, 2 * side), torch.ones(1, 1, side, 2 * side), torch.tensor([8, 8, 24, 40])),
-        ["image", "mask", "box"],
-        ["fill"],
-        {"image": axes, "mask": axes, "fill": {2: "rows", 3: "columns"}},
-    )
-
-
-def write_graph(model: onnx.ModelProto, path: Path, *, half: bool) -> list[str]:
-    """Write a graph with fp32 weights; returns the names of the files.
-
-    With `half`, weights are stored as fp16 inside the file and run as fp32: half the size. Without, they lie as fp32 in a
-    second file `<path>.data` beside it, which ONNX Runtime maps into memory: exact, opened faster and in less memory.
-    """
-    scratch = path.with_suffix(".part")
-    if half:
-        save(halve_weights(model), scratch)
-        os.replace(scratch, path)
-        return [path.name]
-    onnx.checker.check_model(model)
-    data = path.with_name(path.name + ".data")
-    data.unlink(missing_ok=True)  # onnx refuses to replace it
-    onnx.save(model, scratch, save_as_external_data=True, location=data.name, size_threshold=1024)
-    os.replace(scratch, path)
-    return [path.name, data.name]

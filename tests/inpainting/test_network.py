@@ -1,0 +1,77 @@
+"""The filling network in bf16, through OpenVINO."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unsay
+from unsay.bundle import Bundle, load_bundle
+from unsay.cli import main
+from unsay.errors import BadInput, BundleError, UnsayError
+from unsay.inpainting.filler import Filler
+from unsay.inpainting.network import Bf16Network
+from unsay.results import Mask, Pixels
+
+MakeRgb = Callable[..., Pixels]
+
+
+def can_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def hole(height: int, width: int) -> Mask:
+    mask = np.zeros((height, width), bool)
+    mask[height // 3 : height // 2, width // 3 : width // 2] = True
+    return mask
+
+
+def test_bf16_fills_almost_as_fp32_or_says_that_the_processor_cannot(make_rgb: MakeRgb) -> None:
+    rgb, mask = make_rgb(128, 160), hole(128, 160)
+    reduced = load_bundle("starter", precision="bf16")
+    if not can_bf16():
+        with pytest.raises(UnsayError, match="this processor has no bf16 arithmetic: use fp32"):
+            unsay.inpaint(rgb, mask, bundle=reduced)
+        return
+    found, expected = (unsay.inpaint(rgb, mask, bundle=b).astype(int) for b in (reduced, load_bundle("starter")))
+    np.testing.assert_array_equal(found[~mask], rgb[~mask])
+    assert isinstance(Filler.of(reduced).session, Bf16Network)
+    assert np.abs(found - expected)[mask].mean() < 2
+
+
+def test_a_precision_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadInput, match="precision is 'fp8'; known: fp32, bf16"):
+        load_bundle("starter", precision="fp8")
+    assert main(["inpaint", "photo.jpg", "mask.png", "--precision", "int4"]) == 2
+    assert "precision is 'int4'" in capsys.readouterr().err
+
+
+def test_without_openvino_the_message_says_what_to_install(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def absent(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "openvino":
+            raise ImportError("No module named 'openvino'")
+        return real(name, *rest, **more)
+
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(UnsayError, match=r"bf16 needs OpenVINO: pip install 'unsay\[bf16\]', or use fp32"):
+        Bf16Network(tiny_bundle.file("filler.onnx"))
+
+
+def test_a_file_it_cannot_read_is_named(tmp_path: Path) -> None:
+    if can_bf16():
+        (tmp_path / "filler.onnx").write_bytes(b"no graph")
+        with pytest.raises(BundleError, match=r"filler\.onnx cannot be opened by OpenVINO"):
+            Bf16Network(tmp_path / "filler.onnx")
