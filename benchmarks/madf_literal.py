@@ -16,7 +16,7 @@ from unsay.models.madf import DECODER, ENCODER, KERNELS, LIFTED, MADF, FilterGen
 
 
 class LiteralFiltering(nn.Module):
-    """Mask-aware dynamic filtering, one level (paper section 3.2)."""
+    """Mask-aware dynamic filtering, one level (the paper's section of that name)."""
 
     def __init__(self, in_channels: int, out_channels: int, mask_in: int, mask_channels: int, kernel: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class LiteralFiltering(nn.Module):
 
 
 class LiteralNorm(nn.Module):
-    """Point-wise normalization (paper section 3.3)."""
+    """Point-wise normalization (the paper's section of that name)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

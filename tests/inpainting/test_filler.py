@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 from scipy import ndimage
 
 from unsay.bundle import MANIFEST, Bundle, load_bundle
 from unsay.errors import BadInput, BundleError
 from unsay.inpainting import fill_hole
 from unsay.inpainting.filler import Filler
+from unsay.inpainting.hole import Box
 from unsay.options import InpaintOptions
 from unsay.results import Patch, Pixels
+from unsay.training.bundling import write_part
 
 MakeRgb = Callable[..., Pixels]
 
@@ -155,6 +159,10 @@ def edited(source: Bundle, folder: Path, **changes: Any) -> Bundle:
         {"inputs": {"image": ["image"]}},
         {"inputs": {"image": ["image"], "mask": ["mask", "depth"]}},
         {"inputs": {"picture": ["image"], "mask": ["mask"]}},
+        {"inputs": {"image": ["image"], "mask": ["mask", "box"]}},
+        {"inputs": {"image": ["image"], "mask": ["mask"], "box": ["box"]}},
+        {"inputs": {"image": ["image"], "mask": ["mask"], "box": ["box"], "more": ["box"]}},
+        {"data": "absent.data"},
         {"output": "result"},
     ],
 )
@@ -170,3 +178,38 @@ def test_the_mask_can_be_the_other_way_round(tiny_bundle: Bundle, tmp_path: Path
     filled = Filler.of(edited(tiny_bundle, tmp_path, mask="fill")).fill(make_rgb(64, 64), ~hole)
     keep = Filler.of(tiny_bundle).fill(make_rgb(64, 64), ~hole)
     assert np.abs(filled.astype(int) - keep.astype(int))[~hole].mean() > 5
+
+
+def test_what_is_filled_does_not_depend_on_how_a_network_is_asked(
+    tiny_bundle: Bundle, tmp_path: Path, make_rgb: MakeRgb
+) -> None:
+    """A network that makes the whole image, and one that makes the box around the hole alone."""
+    local = load_bundle(write_boxed(tiny_bundle, tmp_path), threads=1)
+    rgb, hole = make_rgb(70, 90), np.zeros((70, 90), bool)
+    hole[20:33, 40:61] = hole[50:52, 88:] = True
+    found, expected = (Filler.of(bundle).fill(rgb, hole) for bundle in (local, tiny_bundle))
+    np.testing.assert_array_equal(found, expected)
+    assert Filler.of(local).raw(rgb, hole, Box(5, 10, 25, 40)).shape == (30, 20, 3)
+    nothing = np.zeros((70, 90), bool)
+    np.testing.assert_array_equal(Filler.of(local).fill(rgb, nothing), rgb)
+
+
+def write_boxed(source: Bundle, folder: Path) -> Path:
+    """The bundle with a filler that takes a box and gives it alone."""
+    model = onnx.load(source.path / "filler.onnx")
+    graph = model.graph
+    graph.node[-1].output[0] = "whole"
+    axes = numpy_helper.from_array(np.array([2, 3]), "both")
+    graph.initializer.append(axes)
+    for name, start in (("starts", 0), ("stops", 2)):
+        bounds = [numpy_helper.from_array(np.array([n]), f"{name}.{n}") for n in (start, start + 2)]
+        graph.initializer.extend(bounds)
+        graph.node.append(helper.make_node("Slice", ["box", *(b.name for b in bounds)], [name]))
+    graph.node.append(helper.make_node("Slice", ["whole", "starts", "stops", "both"], ["fill"]))
+    graph.input.append(helper.make_tensor_value_info("box", TensorProto.INT64, [4]))
+    for axis, name in ((2, "rows"), (3, "columns")):
+        graph.output[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, folder / "filler.onnx")
+    section = source.section("inpaint") | {"inputs": {"image": ["image"], "mask": ["mask"], "box": ["box"]}}
+    write_part(folder, "inpaint", section, files=["filler.onnx"], name="boxed")
+    return folder

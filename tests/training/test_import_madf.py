@@ -17,7 +17,7 @@ from torch import Tensor
 import unsay
 from unsay.bundle import MANIFEST, load_bundle
 from unsay.cli import main
-from unsay.errors import BadInput
+from unsay.errors import BadInput, BundleError
 from unsay.models.madf import MADF, MADFConfig
 from unsay.results import Pixels
 from unsay.training.bundling import write_part
@@ -190,9 +190,30 @@ def test_the_command_keeps_a_segment_part_and_halves(
     assert manifest["scores"] == {"segment": 2}
     assert manifest["inpaint"]["max_side"] == 256
     assert manifest["training"]["inpaint"]["storage"] == "fp16"
-    assert (out / "filler.onnx").stat().st_size < 2.5 * sum(t.numel() for t in tensors.values())
+    half = (out / "filler.onnx").stat().st_size
     assert main(["import", "madf", file, "-o", str(out), "--licence", "other"]) == 0
-    assert json.loads((out / MANIFEST).read_bytes())["licence"] == "segment: MIT; inpaint: other"
+    manifest = json.loads((out / MANIFEST).read_bytes())
+    assert manifest["licence"] == "segment: MIT; inpaint: other"
+    assert half < (out / "filler.onnx").stat().st_size + 0.6 * (out / "filler.onnx.data").stat().st_size
+    beside = {"words.onnx", "filler.onnx", "filler.onnx.data"}
+    assert set(manifest["files"]) == beside == {p.name for p in out.iterdir()} - {MANIFEST}
+    assert main(["import", "madf", file, "-o", str(out), "--half"]) == 0
+    assert not (out / "filler.onnx.data").exists()
+
+
+def test_exact_weights_that_were_damaged_are_refused(
+    tensors: dict[str, Tensor], saved: Callable[[Any], Path], tmp_path: Path, make_rgb: Callable[..., Pixels]
+) -> None:
+    """They lie beside the graph, which would take any bytes of that size."""
+    import_madf(saved(checkpoint(tensors)), tmp_path / "mine")
+    data = tmp_path / "mine" / "filler.onnx.data"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    hole = np.zeros((128, 128), bool)
+    hole[40:70, 50:90] = True
+    with pytest.raises(BundleError, match=r"filler\.onnx\.data has sha256 .*, its manifest says"):
+        unsay.inpaint(make_rgb(128, 128), hole, bundle=tmp_path / "mine")
 
 
 def changed(tensors: dict[str, Tensor], **changes: Tensor | None) -> dict[str, Tensor]:

@@ -56,8 +56,9 @@ class Filler:
             filled[box.slices] = np.where(hole[box.slices][..., None], self.raw(rgb, hole, box), rgb[box.slices])
         return filled
 
-    def raw(self, rgb: Pixels, hole: Mask, box: Box) -> Pixels:
-        """What the network makes of `rgb` [h, w, 3] in a box of it, known pixels too; ours leaves the rest undone."""
+    def raw(self, rgb: Pixels, hole: Mask, box: Box | None = None) -> Pixels:
+        """What the network makes of `rgb` [h, w, 3], known pixels too, or of a box of it; ours then does no more."""
+        box = box or Box(0, 0, hole.shape[1], hole.shape[0])
         padded, pending = self._padded(rgb, hole)
         parts = dict(zip(PARTS, self._prepared(padded, pending), strict=True))
         inputs = self.recipe.inputs

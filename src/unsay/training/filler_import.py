@@ -15,7 +15,6 @@ import numpy as np
 from unsay.bundle import MANIFEST, Bundle
 from unsay.errors import BadInput, UnsayError
 from unsay.inpainting.filler import Filler
-from unsay.inpainting.hole import Box
 from unsay.training.bundling import write_part
 from unsay.training.inpaint_export import FILE
 
@@ -69,7 +68,7 @@ def known_miss(bundle: Bundle) -> float:
         rgb = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], 90.0), 2).astype(np.uint8)
         hole = np.zeros((side, side), bool)
         hole[side // 3 : side // 2, side // 3 : side // 2] = True
-        raw = filler.raw(rgb, hole, Box(0, 0, side, side)).astype(np.float64)
+        raw = filler.raw(rgb, hole).astype(np.float64)
     except UnsayError as error:
         raise BadInput(f"the file does not fill a test picture: {error}") from error
     return float(np.abs(raw - rgb)[~hole].mean())

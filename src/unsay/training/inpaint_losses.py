@@ -1,4 +1,4 @@
-"""The losses of the inpainting network (paper section 3.4), added from coarse to fine."""
+"""The losses of the inpainting network (Zhu et al. 2021), added from coarse to fine."""
 
 from __future__ import annotations
 
