@@ -171,7 +171,8 @@ def test_masks_say_what_is_present(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "begins with None"),
+        ("", r"begins with \[\]"),
+        ("noun\timage\tpresent\ndog\ta.png\t0\ndog\ta.png\t1\n", "both 0 and 1 of 'dog' in a.png"),
         ("image\tnoun\n", "expected the columns noun, image, present"),
         ("noun\timage\tpresent\ndog\ta.png\tyes\n", r"line 2: \['dog', 'a.png', 'yes'\] is not"),
         ("noun\timage\tpresent\ndog\ta.png\n", "line 2"),

@@ -89,7 +89,8 @@ def from_table(data: Path, labels: Path) -> Source:
     """The photos of a table of labels; they lie in `data` or its folder `images`. Raises `BadInput`."""
     known: dict[str, dict[str, bool]] = {}
     for noun, image, present in _rows(labels):
-        known.setdefault(image, {})[noun] = present
+        if known.setdefault(image, {}).setdefault(noun, present) is not present:
+            raise BadInput(f"the table {labels} says both 0 and 1 of {noun!r} in {image}: correct it")
     nouns = list(dict.fromkeys(noun for present in known.values() for noun in present))
     folder = data / "images" if (data / "images").is_dir() else data
     cases = (Case(Photo.open(folder / image).rgb, present) for image, present in known.items())
@@ -140,7 +141,8 @@ def _rows(labels: Path) -> Iterator[tuple[str, str, bool]]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the table {labels} cannot be read ({error}): give a text file of labels") from error
     rows = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
-    if (head := next(rows, None)) != COLUMNS:
+    head = next(rows, [])
+    if head != COLUMNS:
         raise BadInput(f"the table {labels} begins with {head}; expected the columns {', '.join(COLUMNS)} between tabs")
     for row in rows:
         if len(row) != len(COLUMNS) or row[2] not in TRUTHS:
