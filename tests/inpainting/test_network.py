@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def test_bf16_fills_almost_as_fp32_or_says_that_the_processor_cannot(make_rgb: M
     np.testing.assert_array_equal(found[~mask], rgb[~mask])
     assert isinstance(Filler.of(reduced).session, Bf16Network)
     assert np.abs(found - expected)[mask].mean() < 2
+
+
+def test_two_threads_do_not_see_each_others_photos(make_rgb: MakeRgb) -> None:
+    """A bundle is one object for everybody in a process."""
+    if not can_bf16():
+        return
+    bundle, mask = load_bundle("starter", precision="bf16", threads=1), hole(128, 128)
+    photos = [make_rgb(128, 128, seed) for seed in (0, 1)]
+    photos[1] = 255 - photos[1]
+    expected = [unsay.inpaint(photo, mask, bundle=bundle) for photo in photos]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda n: unsay.inpaint(photos[n % 2], mask, bundle=bundle), range(40)))
+    assert all(np.array_equal(one, expected[n % 2]) for n, one in enumerate(found))
 
 
 def test_a_precision_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unsay.errors import BadInput
 from unsay.models.madf import LIFTED, MADF, MADFConfig
-from unsay.training.filler_import import place_filler
+from unsay.training.filler_import import content_name, place_filler
 from unsay.training.inpaint_export import export_network, madf_section
 
 PREFIX = "module.model."
@@ -62,6 +62,7 @@ def import_madf(
     }
     place_filler(
         out,
+        content_name(file, half=half),
         partial(export_network, network, half=half),
         partial(madf_section, network, max_side),
         licence=licence,

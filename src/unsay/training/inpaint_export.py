@@ -69,7 +69,7 @@ def madf_section(network: MADF, max_side: int, files: Sequence[str] = (FILE,)) -
     beside = {"data": files[1]} if len(files) > 1 else {}
     inputs = {name: [name] for name in ("image", "mask", "box")}
     sides = {"multiple": multiple, "max_side": max_side}
-    return {"file": FILE, **beside, **sides, "mean": list(MEAN), "std": list(STD), "mask": "keep", "inputs": inputs}
+    return {"file": files[0], **beside, **sides, "mean": list(MEAN), "std": list(STD), "mask": "keep", "inputs": inputs}
 
 
 def export_inpaint(
