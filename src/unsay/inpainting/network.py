@@ -6,6 +6,7 @@ processors with bf16 arithmetic (AVX-512 BF16 or AMX). Results then differ a lit
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,10 +45,7 @@ class Bf16Network:
         Raises `UnsayError` where OpenVINO is not installed or the processor has no bf16 arithmetic, `BundleError` for a
         file that it cannot read.
         """
-        try:
-            import openvino  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise UnsayError("bf16 needs OpenVINO: pip install 'unsay[bf16]', or use fp32") from error
+        openvino = _openvino()
         core = openvino.Core()
         if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UnsayError("this processor has no bf16 arithmetic: use fp32")
@@ -72,6 +70,22 @@ class Bf16Network:
             self._own.request = self._compiled.create_infer_request()
         results = self._own.request.infer(feed)
         return [np.array(results[name]) for name in names]
+
+
+def _openvino() -> Any:
+    """OpenVINO, without the package by which it would report every import to a server."""
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        import openvino  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise UnsayError("bf16 needs OpenVINO: pip install 'unsay[bf16]', or use fp32") from error
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+    return openvino
 
 
 def _values(ports: Sequence[Any]) -> list[Value]:

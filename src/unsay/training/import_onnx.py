@@ -105,7 +105,7 @@ def read_graph(file: Path) -> onnx.GraphProto:
 
 
 def filler_section(graph: onnx.GraphProto, options: OnnxImport) -> dict[str, Any]:
-    """The manifest's `inpaint` part for `graph`, without its file. Raises `BadInput` if the options do not say what it is."""
+    """The manifest's `inpaint` part for `graph`, without its file. Raises `BadInput` if it does not follow."""
     chosen = _chosen(options)
     weights = {w.name for w in graph.initializer}
     shapes = {v.name: _shape(v) for v in graph.input if v.name not in weights}

@@ -47,6 +47,7 @@ def export_network(network: MADF, path: Path, *, half: bool = True) -> list[str]
     data = path.with_name(path.name + ".data")
     data.unlink(missing_ok=True)  # onnx refuses to replace it
     onnx.save(model, scratch, save_as_external_data=True, location=data.name, size_threshold=1024)
+    os.chmod(data, scratch.stat().st_mode)  # onnx writes it for its owner alone
     os.replace(scratch, path)
     return [path.name, data.name]
 
