@@ -74,7 +74,7 @@ class Bundle:
             raise BundleError(f"the bundle {self.name!r} lists no file {name!r} in {MANIFEST}")
         path = self.path / name
         if path.resolve().parent != self.path.resolve():
-            raise BundleError(f"the bundle {self.name!r} names a file outside its folder: {name!r}")
+            raise BundleError(f"the bundle {self.name!r} names a file outside its folder, or a link to one: {name!r}")
         if not path.is_file():
             raise BundleError(f"the bundle {self.name!r} lacks its file {name!r}: install it again")
         size = path.stat().st_size
@@ -139,15 +139,19 @@ def _find(bundle: str | os.PathLike[str]) -> Path:
 
 @lru_cache(maxsize=8)
 def _load(folder: str, threads: int, precision: str) -> Bundle:
-    path = Path(folder) / MANIFEST
+    return Bundle(Path(folder), read_manifest(Path(folder) / MANIFEST), threads, precision)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A bundle's manifest. Raises `BundleError` for a file that is none, or one of a newer format."""
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"{path} has {path.stat().st_size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON: {error}") from error
     _check_manifest(path, manifest)
-    return Bundle(Path(folder), manifest, threads, precision)
+    return manifest
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import os
+import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,14 @@ from unsay.bundle import Bundle, load_bundle
 from unsay.cli import main
 from unsay.errors import BadInput, BundleError, UnsayError
 from unsay.inpainting.filler import Filler
-from unsay.inpainting.network import Bf16Network
+from unsay.inpainting.network import Bf16Network, _openvino
 from unsay.results import Mask, Pixels
 
 MakeRgb = Callable[..., Pixels]
 
 
 def can_bf16() -> bool:
-    import openvino
-
+    openvino = _openvino()
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -45,6 +48,38 @@ def test_bf16_fills_almost_as_fp32_or_says_that_the_processor_cannot(make_rgb: M
     np.testing.assert_array_equal(found[~mask], rgb[~mask])
     assert isinstance(Filler.of(reduced).session, Bf16Network)
     assert np.abs(found - expected)[mask].mean() < 2
+
+
+def test_two_threads_do_not_see_each_others_photos(make_rgb: MakeRgb) -> None:
+    """A bundle is one object for everybody in a process."""
+    if not can_bf16():
+        return
+    bundle, mask = load_bundle("starter", precision="bf16", threads=1), hole(128, 128)
+    photos = [make_rgb(128, 128, seed) for seed in (0, 1)]
+    photos[1] = 255 - photos[1]
+    expected = [unsay.inpaint(photo, mask, bundle=bundle) for photo in photos]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda n: unsay.inpaint(photos[n % 2], mask, bundle=bundle), range(40)))
+    assert all(np.array_equal(one, expected[n % 2]) for n, one in enumerate(found))
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    """OpenVINO sends an event when it is imported: no socket may be made, and no process that could."""
+    script = """
+        import sys
+        def watch(event, arguments):
+            if event.startswith(("socket.", "subprocess.", "os.fork", "os.posix_spawn", "os.exec", "_winapi")):
+                raise SystemExit(f"{event} {arguments}")
+        sys.addaudithook(watch)
+        from unsay.inpainting.network import _openvino
+        _openvino().Core()
+        print("openvino_telemetry" in sys.modules)
+    """
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_precision_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 import unsay
-from unsay.bundle import MANIFEST, load_bundle
+from unsay.bundle import MANIFEST, Bundle, load_bundle, read_manifest
 from unsay.cli import main
 from unsay.errors import BadInput, BundleError
 from unsay.models.madf import MADF, MADFConfig
@@ -165,7 +166,7 @@ def test_a_bundle_of_them_fills_as_the_network_does(
     with torch.inference_mode():
         expected = published.network(image, keep)[-1].numpy()
     feed = {"image": image.numpy(), "mask": keep.numpy(), "box": np.array([5, 10, 100, 250])}
-    (found,) = bundle.session("filler.onnx").run(None, feed)
+    (found,) = bundle.session(bundle.section("inpaint")["file"]).run(None, feed)
     np.testing.assert_allclose(found, expected[..., 5:100, 10:250], atol=1e-4 * np.abs(expected).max())
 
 
@@ -185,20 +186,73 @@ def test_the_command_keeps_a_segment_part_and_halves(
     assert "38 tensors" in captured.err
     manifest = json.loads((out / MANIFEST).read_bytes())
     assert manifest["segment"] == {"text": {"file": "words.onnx"}}
-    assert set(manifest["files"]) == {"words.onnx", "filler.onnx"} == {p.name for p in out.iterdir()} - {MANIFEST}
+    name = manifest["inpaint"]["file"]
+    assert set(manifest["files"]) == {"words.onnx", name} == {p.name for p in out.iterdir()} - {MANIFEST}
     assert manifest["licence"] == "segment: MIT; inpaint: theirs"
     assert manifest["scores"] == {"segment": 2}
     assert manifest["inpaint"]["max_side"] == 256
     assert manifest["training"]["inpaint"]["storage"] == "fp16"
-    half = (out / "filler.onnx").stat().st_size
+    half = (out / name).stat().st_size
     assert main(["import", "madf", file, "-o", str(out), "--licence", "other"]) == 0
     manifest = json.loads((out / MANIFEST).read_bytes())
     assert manifest["licence"] == "segment: MIT; inpaint: other"
-    assert half < (out / "filler.onnx").stat().st_size + 0.6 * (out / "filler.onnx.data").stat().st_size
-    beside = {"words.onnx", "filler.onnx", "filler.onnx.data"}
+    graph, data = (manifest["inpaint"][key] for key in ("file", "data"))
+    assert half < (out / graph).stat().st_size + 0.6 * (out / data).stat().st_size
+    beside = {"words.onnx", graph, data}
     assert set(manifest["files"]) == beside == {p.name for p in out.iterdir()} - {MANIFEST}
     assert main(["import", "madf", file, "-o", str(out), "--half"]) == 0
-    assert not (out / "filler.onnx.data").exists()
+    assert {p.name for p in out.iterdir()} == {MANIFEST, "words.onnx", name}
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_a_bundle_stays_usable_when_the_import_of_another_filler_dies(
+    tensors: dict[str, Tensor],
+    saved: Callable[[Any], Path],
+    tmp_path: Path,
+    make_rgb: Callable[..., Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+    moves: int,
+) -> None:
+    """Before the first file has moved in, between the two, and before the manifest names them."""
+    out, hole = tmp_path / "mine", np.zeros((128, 128), bool)
+    hole[40:70, 50:90] = True
+    import_madf(saved(checkpoint(tensors)), out)
+    before = unsay.inpaint(make_rgb(128, 128), hole, bundle=load_bundle(out))
+    move, done = os.replace, []
+
+    def dying(source: Any, target: Any) -> None:
+        if Path(target).parent == out:
+            if len(done) == moves:
+                raise KeyError("power cut")
+            done.append(target)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", dying)
+    other = {name: 2 * tensor if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    with pytest.raises(KeyError):
+        import_madf(saved(checkpoint(other)), out)
+    after = unsay.inpaint(make_rgb(128, 128), hole, bundle=Bundle(out, read_manifest(out / MANIFEST)))
+    np.testing.assert_array_equal(after, before)
+    assert not list(tmp_path.glob(".mine*"))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "has no name"),
+        ('{"name": "x", "format": 1}', "must list every file"),
+        ('{"name": "x", "format": 9, "files": {}}', "of format 9"),
+    ],
+)
+def test_a_bundle_that_cannot_be_read_is_left_alone(
+    tensors: dict[str, Tensor], saved: Callable[[Any], Path], tmp_path: Path, manifest: str, message: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / MANIFEST).write_text(manifest)
+    with pytest.raises(BundleError, match=message):
+        import_madf(saved(checkpoint(tensors)), tmp_path / "mine")
+    assert [p.read_text() for p in (tmp_path / "mine").iterdir()] == [manifest]
 
 
 def test_exact_weights_that_were_damaged_are_refused(
@@ -206,13 +260,13 @@ def test_exact_weights_that_were_damaged_are_refused(
 ) -> None:
     """They lie beside the graph, which would take any bytes of that size."""
     import_madf(saved(checkpoint(tensors)), tmp_path / "mine")
-    data = tmp_path / "mine" / "filler.onnx.data"
+    (data,) = (tmp_path / "mine").glob("*.data")
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(content)
     hole = np.zeros((128, 128), bool)
     hole[40:70, 50:90] = True
-    with pytest.raises(BundleError, match=r"filler\.onnx\.data has sha256 .*, its manifest says"):
+    with pytest.raises(BundleError, match=r"\.onnx\.data has sha256 .*, its manifest says"):
         unsay.inpaint(make_rgb(128, 128), hole, bundle=tmp_path / "mine")
 
 

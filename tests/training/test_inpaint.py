@@ -23,7 +23,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from unsay.errors import BadInput
+from unsay.errors import BadInput, UnsayError
 from unsay.models.madf import MADF, MADFConfig
 from unsay.training import inpaint
 from unsay.training.config import load_config
@@ -114,6 +114,28 @@ def test_dying_while_a_checkpoint_is_written_leaves_the_one_before(
         train(config)
     assert saved == [3, 6]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_keeps_its_last_step(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Ctrl-C, and what a cluster sends before it kills."""
+    whole = train(tiny(tmp_path / "whole", save_every=100))
+    step, config = Inpainter.training_step, tiny(tmp_path / "asked", save_every=100)
+
+    def asked(self: Inpainter, batch: Any, index: int) -> Tensor:
+        if index == 2:
+            signal.raise_signal(number)
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Inpainter, "training_step", asked)
+        with pytest.raises(UnsayError, match=rf"stopped by SIG\w+ after step 3 of {config.steps}: --resume goes on"):
+            train(config)
+    assert "StopRequest" not in repr(signal.getsignal(number))
+    assert torch.load(tmp_path / "asked" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert equal_runs(train(config, resume=True), whole)
 
 
 def test_resuming_what_is_not_there_or_with_other_settings_is_refused(tiny: Tiny, tmp_path: Path) -> None:

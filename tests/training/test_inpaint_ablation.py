@@ -218,7 +218,9 @@ def test_the_central_square_is_cut_out() -> None:
         ({"seeds": (1, 1)}, "each once"),
         ({"limit": -1}, "limit is -1"),
         ({"side": 100}, r"side is 100; with 7 levels give a multiple of 128"),
-        ({"train": InpaintConfig(crop=96)}, r"train.crop is 96; with 7 levels"),
+        ({"train": InpaintConfig(crop=96)}, r"crop is 96; with 7 levels"),
+        ({"train": InpaintConfig(ema=2.0)}, r"ema is 2\.0"),
+        ({"train": InpaintConfig(steps=0)}, "steps 0"),
         ({"train": InpaintConfig(init_from="a.ckpt")}, "leave it empty"),
     ],
 )

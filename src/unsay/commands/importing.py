@@ -90,7 +90,8 @@ def madf(
         from unsay.training.import_madf import import_madf
 
         published = import_madf(weights, output, licence=licence, half=half, max_side=max_side)
-    note(f"{len(published.unused)} tensors of the file are not part of the network; the manifest lists them")
+    if published.unused:
+        note(f"{len(published.unused)} tensors of the file are not part of the network; the manifest lists them")
     print(output)
 
 

@@ -26,7 +26,7 @@ BoxOption = Annotated[
 PointOption = Annotated[str | None, typer.Option("--point", metavar="X,Y", help="Only the thing at this pixel.")]
 BundleOption = Annotated[str, typer.Option("--bundle", metavar="NAME|DIR", help="The networks to use.")]
 Precision = Annotated[
-    str, typer.Option("--precision", metavar="fp32|bf16", help="bf16 fills in half the time; it needs unsay[bf16].")
+    str, typer.Option("--precision", metavar="fp32|bf16", help="bf16 fills large holes faster; needs unsay[bf16].")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object about what was done.")]
 Limit = Annotated[float, typer.Option("--max-megapixels", metavar="N", help="Refuse photos with more pixels.")]

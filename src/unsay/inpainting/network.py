@@ -6,6 +6,8 @@ processors with bf16 arithmetic (AVX-512 BF16 or AMX). Results then differ a lit
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,16 +45,14 @@ class Bf16Network:
         Raises `UnsayError` where OpenVINO is not installed or the processor has no bf16 arithmetic, `BundleError` for a
         file that it cannot read.
         """
-        try:
-            import openvino  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise UnsayError("bf16 needs OpenVINO: pip install 'unsay[bf16]', or use fp32") from error
+        openvino = _openvino()
         core = openvino.Core()
         if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UnsayError("this processor has no bf16 arithmetic: use fp32")
+        self._own = threading.local()  # a request holds one caller's values
         settings = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
         try:
-            self._compiled: Any = core.compile_model(str(path), "CPU", settings)
+            self._compiled = core.compile_model(str(path), "CPU", settings)
         except RuntimeError as error:
             raise BundleError(f"{path} cannot be opened by OpenVINO: {error}") from error
 
@@ -66,8 +66,26 @@ class Bf16Network:
 
     def run(self, names: Sequence[str], feed: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
         """The outputs of these names, for inputs by name."""
-        results = self._compiled(feed)
-        return [np.asarray(results[name]) for name in names]
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        results = self._own.request.infer(feed)
+        return [np.array(results[name]) for name in names]
+
+
+def _openvino() -> Any:
+    """OpenVINO, without the package by which it would report every import to a server."""
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        import openvino  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise UnsayError("bf16 needs OpenVINO: pip install 'unsay[bf16]', or use fp32") from error
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+    return openvino
 
 
 def _values(ports: Sequence[Any]) -> list[Value]:

@@ -193,8 +193,10 @@ class MADF(Recomputing):
 
         image [B, 3, H, W]: normalised by the ImageNet mean and deviation; what it holds under the hole is ignored.
         mask [B, 1, H, W]: 1 = keep, 0 = hole. Returns `refinements` + 1 raw outputs [B, 3, H, W] in normalised space,
-        from coarse to fine; the last one, composited with the known pixels, is the result.
+        from coarse to fine; the last one, composited with the known pixels, is the result. Raises `BadInput` for other
+        shapes.
         """
+        self._check(image, mask)
         copies = mask.expand(-1, 3, -1, -1)
         inputs = torch.cat([first_guess(self.config, image, mask), copies], 1)
         lifted = self._encode(inputs, copies)
@@ -204,6 +206,18 @@ class MADF(Recomputing):
             guides, output = self._refine(r, lifted[-1], guides, outputs, inputs)
             outputs.append(output)
         return outputs
+
+    def _check(self, image: Tensor, mask: Tensor) -> None:
+        """Raise `BadInput` for shapes that the network cannot take."""
+        multiple, size = 2**self.config.levels, tuple(image.shape[2:])
+        if image.ndim != 4 or image.shape[1] != 3 or mask.shape != (len(image), 1, *size):
+            found = f"image {list(image.shape)}, mask {list(mask.shape)}"
+            raise BadInput(f"{found}; MADF takes an image [B, 3, H, W] and a mask [B, 1, H, W]")
+        if any(side % multiple for side in size) or image.dtype != mask.dtype:
+            found = f"{size[1]}x{size[0]} pixels of {image.dtype}, a mask of {mask.dtype}"
+            raise BadInput(
+                f"{found}; with {self.config.levels} levels sides are multiples of {multiple}, both of one type"
+            )
 
     def _encode(self, x: Tensor, m: Tensor) -> list[Tensor]:
         """x [B, 6, H, W], m [B, 3, H, W] -> lifted features of levels 1..L, [B, C_l, H / 2**l, W / 2**l].

@@ -55,6 +55,8 @@ class Checkpoints(Callback):
             mean, count = torch.stack(self.losses).mean(), len(self.losses)
             log.info("step %d of %d: loss %.4f, mean of %d steps", step, steps, mean, count)
             self.losses.clear()
+        if trainer.should_stop and step < steps:
+            log.info("stopping at step %d of %d; --resume goes on from there", step, steps)
         late = time.monotonic() - self.saved >= self.seconds
         if due or trainer.should_stop or trainer.strategy.broadcast(late):
             self.save(trainer)

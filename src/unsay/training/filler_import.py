@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -12,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from unsay.bundle import MANIFEST, Bundle
+from unsay.bundle import MANIFEST, Bundle, read_manifest, sha256
 from unsay.errors import BadInput, UnsayError
 from unsay.inpainting.filler import Filler
 from unsay.training.bundling import write_part
-from unsay.training.inpaint_export import FILE
 
 BOTH_LICENCES = re.compile(r"segment: (.*); inpaint: (.*)")
 """The licence of a bundle whose parts have one each."""
@@ -24,6 +22,7 @@ BOTH_LICENCES = re.compile(r"segment: (.*); inpaint: (.*)")
 
 def place_filler(
     out: Path,
+    name: str,
     write: Callable[[Path], list[str]],
     section: Callable[[list[str]], dict[str, Any]],
     *,
@@ -32,28 +31,42 @@ def place_filler(
 ) -> float:
     """Make what `write` writes the inpaint part of the bundle `out`; a segment part that is there stays.
 
-    `write`: takes a path, and returns the names of the files it wrote, that one first; `section` makes of those names
-    what the manifest says (see `unsay.inpainting.recipe`). Nothing in `out` changes before the file has filled a test
-    picture. Returns how far known pixels come back from their values there, as a mean of 0..255: a range or a colour
-    order that is stated wrongly shows. Raises `BadInput` for a folder that is no bundle, a file that does not fill.
+    `write`: takes a path, called `name`, and returns the names of the files it wrote, that one first; `section` makes
+    of those names what the manifest says (see `unsay.inpainting.recipe`). `name` stands for the content, so that the
+    files of a part that is replaced stay whole until the manifest names the new ones. Nothing in `out` changes before
+    the file has filled a test picture. Returns how far known pixels come back from their values there, as a mean of
+    0..255: a range or a colour order that is stated wrongly shows. Raises `BadInput` for a folder that is no bundle, a
+    file that does not fill, `BundleError` for a bundle whose manifest cannot be used.
     """
     out = out.resolve()
-    manifest = out / MANIFEST
-    if out.exists() and not manifest.is_file() and not (out.is_dir() and not any(out.iterdir())):
+    new = not (out / MANIFEST).is_file()
+    if new and out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise BadInput(f"{out} exists and is no bundle (no {MANIFEST}): name a new folder with -o")
+    if not new:
+        licence = joint_licence(read_manifest(out / MANIFEST), licence)
+    about_bundle = {"name": out.name, "licence": licence, "training": {"inpaint": learned}}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        trial = Path(scratch)
-        files = write(trial / FILE)
-        about = section(files)
-        write_part(trial, "inpaint", about, files=files)
-        miss = known_miss(Bundle(trial, json.loads((trial / MANIFEST).read_bytes())))
-        licence = joint_licence(json.loads(manifest.read_bytes()), licence) if manifest.exists() else licence
-        out.mkdir(exist_ok=True)
-        for name in reversed(files):
-            os.replace(trial / name, out / name)
-        write_part(out, "inpaint", about, files=files, name=out.name, licence=licence, training={"inpaint": learned})
+        trial = Path(scratch) / out.name
+        trial.mkdir()
+        files = write(trial / name)
+        part = section(files)
+        write_part(trial, "inpaint", part, files=files, **about_bundle)
+        miss = known_miss(Bundle(trial, read_manifest(trial / MANIFEST)))
+        if new:
+            if out.exists():
+                out.rmdir()
+            os.rename(trial, out)
+            return miss
+        for file in files:
+            os.replace(trial / file, out / file)
+        write_part(out, "inpaint", part, files=files, **about_bundle)
     return miss
+
+
+def content_name(source: Path, *, half: bool = False) -> str:
+    """The name of the filler's graph that is made of the file `source`."""
+    return f"filler-{sha256(source)[:8]}{'-half' if half else ''}.onnx"
 
 
 def known_miss(bundle: Bundle) -> float:

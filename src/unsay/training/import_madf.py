@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unsay.errors import BadInput
 from unsay.models.madf import LIFTED, MADF, MADFConfig
-from unsay.training.filler_import import place_filler
+from unsay.training.filler_import import content_name, place_filler
 from unsay.training.inpaint_export import export_network, madf_section
 
 PREFIX = "module.model."
@@ -62,6 +62,7 @@ def import_madf(
     }
     place_filler(
         out,
+        content_name(file, half=half),
         partial(export_network, network, half=half),
         partial(madf_section, network, max_side),
         licence=licence,
@@ -87,9 +88,13 @@ def load_published(file: Path) -> Published:
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by their names without the prefix. Raises `BadInput`."""
     content = _loaded(file)
-    stored = content.get("model", content) if isinstance(content, Mapping) else None
+    stored = content
+    if isinstance(content, Mapping):
+        stored = content.get("model", content.get("state_dict", content))
     if not isinstance(stored, Mapping) or not stored:
-        raise BadInput(f"{file} holds no weights: expected a dictionary of tensors, under 'model' or as it is")
+        raise BadInput(
+            f"{file} holds no weights: expected a dictionary of tensors, under 'model', 'state_dict' or as it is"
+        )
     tensors: dict[str, Tensor] = {}
     for stated, tensor in stored.items():
         name = str(stated).removeprefix(PREFIX)
@@ -126,7 +131,7 @@ def _loaded(file: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise BadInput(
             f"{file} holds more than tensors and plain values, or is no checkpoint, and was not opened further "
-            f"(nothing in it was run): {str(error).splitlines()[0]}"
+            "(nothing in it was run): save its state_dict() alone"
         ) from error
     except Exception as error:  # torch raises whatever a damaged file's bytes provoke
         raise BadInput(f"{file} is not a checkpoint that torch reads: {error}".split("\n")[0]) from error

@@ -19,9 +19,8 @@ from onnx.external_data_helper import uses_external_data
 
 from unsay.errors import BadInput
 from unsay.inpainting.recipe import COLOURS, LAYOUTS, MASKS, PADS, PARTS
-from unsay.training.filler_import import place_filler
+from unsay.training.filler_import import content_name, place_filler
 from unsay.training.inpaint_data import MEAN, STD
-from unsay.training.inpaint_export import FILE
 
 RANGES: dict[str, tuple[list[float], list[float]]] = {
     "0..1": ([0.0] * 3, [1.0] * 3),
@@ -84,7 +83,14 @@ def import_onnx(file: Path, out: Path, options: OnnxImport | None = None, *, lic
     graph = read_graph(file)
     section = filler_section(graph, options)
     learned = {"method": f"imported from {file.name}", "like": options.like, "data": "that of the imported weights"}
-    return place_filler(out, partial(_copy, file), lambda _: section, licence=licence, learned=learned)
+    return place_filler(
+        out,
+        content_name(file),
+        partial(_copy, file),
+        lambda files: {"file": files[0], **section},
+        licence=licence,
+        learned=learned,
+    )
 
 
 def read_graph(file: Path) -> onnx.GraphProto:
@@ -99,7 +105,7 @@ def read_graph(file: Path) -> onnx.GraphProto:
 
 
 def filler_section(graph: onnx.GraphProto, options: OnnxImport) -> dict[str, Any]:
-    """The manifest's `inpaint` part for `graph`. Raises `BadInput` where the options do not say what it is."""
+    """The manifest's `inpaint` part for `graph`, without its file. Raises `BadInput` if it does not follow."""
     chosen = _chosen(options)
     weights = {w.name for w in graph.initializer}
     shapes = {v.name: _shape(v) for v in graph.input if v.name not in weights}
@@ -108,7 +114,6 @@ def filler_section(graph: onnx.GraphProto, options: OnnxImport) -> dict[str, Any
     mean, std = RANGES[chosen["range"]]
     output_mean, output_std = RANGES[chosen["output_range"] or chosen["range"]]
     return {
-        "file": FILE,
         "multiple": multiple,
         "max_side": max_side,
         "mean": mean,

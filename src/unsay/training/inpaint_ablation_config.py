@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from unsay.errors import BadInput
 from unsay.models.madf import MADFConfig
-from unsay.training.inpaint_config import InpaintConfig
+from unsay.training.inpaint_config import InpaintConfig, check_config
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,8 @@ def check_ablation(config: InpaintAblationConfig) -> None:
         raise BadInput(f"limit is {config.limit}; give a number of photos, or 0 for all")
     if config.train.init_from:
         raise BadInput(f"train.init_from is {config.train.init_from!r}; the rows' networks differ: leave it empty")
-    multiple = 2**config.train.network.levels
-    for name, side in (("side", config.side), ("train.crop", config.train.crop)):
-        if side < multiple or side % multiple:
-            raise BadInput(
-                f"{name} is {side}; with {config.train.network.levels} levels give a multiple of {multiple} pixels"
-            )
+    levels = config.train.network.levels
+    multiple = 2**levels
+    if config.side < multiple or config.side % multiple:
+        raise BadInput(f"side is {config.side}; with {levels} levels give a multiple of {multiple} pixels")
+    check_config(config.train)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import time
@@ -21,6 +22,7 @@ from torch import nn
 from unsay.evaluation.inpaint import ALL_BANDS, hole_for, list_photos, read_photo
 from unsay.evaluation.inpaint_result import band_name
 from unsay.evaluation.metrics import Scores, mean_scores, score
+from unsay.models.recompute import recompute_all
 from unsay.results import Mask, Pixels
 from unsay.training.features import feature_network
 from unsay.training.inpaint import Inpainter
@@ -53,6 +55,7 @@ class AblationInpainter(Inpainter):
     def __init__(self, config: InpaintConfig, network: nn.Module, features: nn.Module | None) -> None:
         super().__init__(config, features)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        recompute_all(self.network, config.recompute)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
 
 
@@ -116,7 +119,8 @@ def judged_run(
     config: InpaintAblationConfig, name: str, network: nn.Module, photos: list[Judged]
 ) -> dict[str, dict[str, float]]:
     """The scores of the run `name`, from the file that keeps them, or judged now."""
-    asked = fingerprint([photo.name for photo in photos], config.side, JUDGING_SEED)
+    seen = hashlib.sha256(b"".join(photo.rgb.tobytes() for photo in photos)).hexdigest()
+    asked = fingerprint([photo.name for photo in photos], seen, JUDGING_SEED)
     path = Path(config.out) / f"{name}.{asked}.json"
     if path.is_file():
         kept: dict[str, dict[str, float]] = json.loads(path.read_text())

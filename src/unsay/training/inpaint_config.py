@@ -19,13 +19,13 @@ MAY_CHANGE = ("machine", "recompute", "out", "save_every", "save_minutes", "pict
 class InpaintConfig:
     """What is trained on what and how; see `configs/inpaint-starter.yaml` and `configs/inpaint-paper.yaml`."""
 
-    folders: tuple[str, ...] = ("../shared/data/flickr8k/images", "../shared/data/bsds500/images/train")
-    weights: tuple[float, ...] = (0.75, 0.25)
+    folders: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
     """How often each folder is drawn from; empty: by its number of photos."""
     layout: str = "folders"
     """How the folders are laid out: "folders" (every photo under them), "places2", "celeba", "celeba-hq",
     "paris-streetview"."""
-    leave_out: str = "../shared/data/flickr8k/captions-val.tsv"
+    leave_out: str = ""
     """A text file whose lines begin with names of photos not to train on; "" for none."""
     in_memory: bool = True
     """Photos are read once and kept in memory, encoded; if not, from the disk whenever one is drawn."""

@@ -65,13 +65,15 @@ class InpaintData(pl.LightningDataModule):
 
 def read_photos(config: InpaintConfig) -> Photos:
     """The training photos that the configuration names. Raises `BadInput` for files that cannot be read."""
+    if not config.folders:
+        raise BadInput("folders is empty: name at least one folder of photos to train on")
     names: list[str] = []
     if config.leave_out:
         try:
             lines = Path(config.leave_out).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             found = f"leave_out is {config.leave_out}, which cannot be read ({error})"
-            raise BadInput(f"{found}: name a list, or none") from error
+            raise BadInput(f"{found}: name a file whose lines begin with photos' names, or leave it out") from error
         names = [line.split("\t")[0] for line in lines]
     return read_folders(
         config.folders,

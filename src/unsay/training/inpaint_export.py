@@ -47,6 +47,7 @@ def export_network(network: MADF, path: Path, *, half: bool = True) -> list[str]
     data = path.with_name(path.name + ".data")
     data.unlink(missing_ok=True)  # onnx refuses to replace it
     onnx.save(model, scratch, save_as_external_data=True, location=data.name, size_threshold=1024)
+    os.chmod(data, scratch.stat().st_mode)  # onnx writes it for its owner alone
     os.replace(scratch, path)
     return [path.name, data.name]
 
@@ -69,7 +70,7 @@ def madf_section(network: MADF, max_side: int, files: Sequence[str] = (FILE,)) -
     beside = {"data": files[1]} if len(files) > 1 else {}
     inputs = {name: [name] for name in ("image", "mask", "box")}
     sides = {"multiple": multiple, "max_side": max_side}
-    return {"file": FILE, **beside, **sides, "mean": list(MEAN), "std": list(STD), "mask": "keep", "inputs": inputs}
+    return {"file": files[0], **beside, **sides, "mean": list(MEAN), "std": list(STD), "mask": "keep", "inputs": inputs}
 
 
 def export_inpaint(

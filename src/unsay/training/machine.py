@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.warnings import PossibleUserWarning
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from unsay.errors import UnsayError
 
 
 @dataclass(frozen=True)
@@ -69,22 +74,61 @@ def make_trainer(
     )
 
 
+class StopRequest(Callback):
+    """Ends the training behind the step during which the process was asked to stop, by Ctrl-C or SIGTERM.
+
+    A second Ctrl-C interrupts at once. Python hands signals to the main thread alone; in another one nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take over from Lightning's handlers, which end the process without a checkpoint."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Stop all processes where one was asked to; the callbacks behind this one keep the state."""
+        if trainer.strategy.reduce_boolean_decision(bool(self.signal), all=False):
+            trainer.should_stop = True
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Hand the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, _: Any) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
 def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataModule, resume_from: Path | None) -> None:
     """Run the trainer to its end, or from the checkpoint `resume_from` on; every process leaves the group it joined.
 
-    A process that ends while its group stands may be aborted by the group's threads.
+    A process that ends while its group stands may be aborted by the group's threads. Raises `UnsayError` where the
+    process was asked to stop before the last step, once the checkpoint is written.
     """
+    asked = StopRequest()
+    trainer.callbacks.insert(0, asked)  # type: ignore[attr-defined]
     distributed = torch.distributed
     joined_before = distributed.is_available() and distributed.is_initialized()
     try:
         with warnings.catch_warnings():
             # its guesses: that no worker is too few, and that a run resumed within an epoch begins with a wrong batch
             warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own, on every run
             trainer.fit(model, datamodule=data, ckpt_path=resume_from and str(resume_from), weights_only=True)
         trainer.strategy.barrier()
     finally:
         if distributed.is_available() and distributed.is_initialized() and not joined_before:
             distributed.destroy_process_group()
+    if asked.signal and trainer.global_step < trainer.num_training_batches:
+        steps = f"step {trainer.global_step} of {trainer.num_training_batches}"
+        raise UnsayError(f"stopped by {signal.Signals(asked.signal).name} after {steps}: --resume goes on from there")
 
 
 def _logger(out: str) -> Logger:
