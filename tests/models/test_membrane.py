@@ -35,7 +35,9 @@ def test_it_is_the_rims_membrane(make_rgb: Callable[..., Pixels], size: tuple[in
     image, mask = as_tensors(rgb, hole)
     found = guess(image, mask)[0].permute(1, 2, 0).round().clamp(0, 255).numpy()
     np.testing.assert_array_equal(found[~hole], rgb[~hole])
-    np.testing.assert_allclose(found, RIM_ALONE.fill(rgb, hole), atol=1)
+    differ = np.abs(found - RIM_ALONE.fill(rgb, hole)) > 1
+    assert differ.mean() < 1e-3, "but for how colours are averaged at the photo's border"
+    assert not differ[3:-3, 3:-3].any()
 
 
 def test_what_is_under_the_hole_is_not_seen(make_rgb: Callable[..., Pixels]) -> None:

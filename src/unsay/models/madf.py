@@ -66,7 +66,7 @@ def first_guess(config: MADFConfig, image: Tensor, mask: Tensor) -> Tensor:
     """The image [B, 3, H, W] as it enters: 0 in the hole, or a guess."""
     if not config.membrane:
         return image * mask
-    with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+    with torch.autocast(image.device.type, enabled=False):
         return guess(image, mask)
 
 
