@@ -30,11 +30,14 @@ def whole(network: MADF, image: torch.Tensor, mask: torch.Tensor, box: torch.Ten
     return network(image, mask)[-1][..., y0:y1, x0:x1]
 
 
-@pytest.mark.parametrize(("levels", "refinements"), [(5, 0), (5, 1), (5, 2), (6, 2), (7, 1)])
-def test_every_box_holds_what_the_network_puts_there(levels, refinements):
+@pytest.mark.parametrize(
+    ("levels", "refinements", "membrane"),
+    [(5, 0, False), (5, 1, True), (5, 2, False), (6, 2, False), (7, 1, False)],
+)
+def test_every_box_holds_what_the_network_puts_there(levels, refinements, membrane):
     """And what its pixels depend on: value and gradient."""
     torch.manual_seed(levels + refinements)
-    network = lively_network(MADFConfig(width=0.04, levels=levels, refinements=refinements)).double()
+    network = lively_network(MADFConfig(0.04, levels, refinements, membrane=membrane)).double()
     local, (height, width) = LocalMADF(network), (2 * 2**levels, 2**levels)
     random = np.random.default_rng(levels)
     boxes = [(0, 0, height, width), (0, 0, 5, 3), (height - 1, width - 1, height, width), (7, 0, 9, width)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,16 @@ def test_one_graph_runs_every_size_and_box_as_torch_does(network, file, size, bo
     feed = given(size, box, hole)
     wanted = expected(network, feed)
     np.testing.assert_allclose(session.run(None, feed)[0], wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
+
+
+def test_the_membrane_is_part_of_the_graph(tmp_path):
+    network = lively_network(replace(TINY, membrane=True))
+    export_network(network, tmp_path / "filler.onnx", half=False)
+    session = onnxruntime.InferenceSession(tmp_path / "filler.onnx")
+    for size, box in (((32, 32), (0, 0, 32, 32)), ((64, 352), (20, 30, 40, 250))):
+        feed = given(size, box, "some")
+        wanted = expected(network, feed)
+        np.testing.assert_allclose(session.run(None, feed)[0], wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
 
 
 def test_half_the_size_costs_rounding_alone(network, file, tmp_path):

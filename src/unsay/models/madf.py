@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unsay.errors import BadInput
+from unsay.models.membrane import guess
 from unsay.models.recompute import Recomputing
 
 KERNELS = (7, 5, 3, 3, 3, 3, 3)
@@ -41,6 +42,8 @@ class MADFConfig:
     """0 to 2 refinement decoders after the recovery decoder."""
     mask_channels: int = 16
     """M, the channels of the mask branch."""
+    membrane: bool = False
+    """The hole of the first input holds a smooth guess, `membrane.guess`, in place of the paper's 0 (ours)."""
     guide_channels: int = 128
     """Hidden channels of point-wise normalization's predictor, before `width`."""
 
@@ -57,6 +60,14 @@ class MADFConfig:
     def scaled(self, channels: int) -> int:
         """A channel count of the paper's at this width (the image's 3 stay 3)."""
         return channels if channels == 3 else max(1, round(channels * self.width))
+
+
+def first_guess(config: MADFConfig, image: Tensor, mask: Tensor) -> Tensor:
+    """The image [B, 3, H, W] as it enters: 0 in the hole, or a guess."""
+    if not config.membrane:
+        return image * mask
+    with torch.autocast(image.device.type, enabled=False):
+        return guess(image, mask)
 
 
 class FilterGenerator(Recomputing):
@@ -187,7 +198,7 @@ class MADF(Recomputing):
         """
         self._check(image, mask)
         copies = mask.expand(-1, 3, -1, -1)
-        inputs = torch.cat([image * mask, copies], 1)
+        inputs = torch.cat([first_guess(self.config, image, mask), copies], 1)
         lifted = self._encode(inputs, copies)
         guides, coarse = self._recover(lifted, inputs)
         outputs = [coarse]

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unsay.models import madf_folds as folds
-from unsay.models.madf import MADF, FilterGenerator, PointwiseNorm, RefinementBlock
+from unsay.models.madf import MADF, FilterGenerator, PointwiseNorm, RefinementBlock, first_guess
 
 CONSTANT_LEVELS = 4
 """Encoder levels at which the constant filter is worth its bookkeeping; deeper ones see the hole almost everywhere, and
@@ -278,7 +278,7 @@ class LocalMADF(nn.Module):
     def __init__(self, network: MADF) -> None:
         super().__init__()
         network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.levels, part = network.config.levels, network.get_submodule
+        self.config, self.levels, part = network.config, network.config.levels, network.get_submodule
         constants, deepest = folds.uniform_constants(network, 1.0), min(CONSTANT_LEVELS, self.levels - 2)
         self.filtering = nn.ModuleList(
             LocalFiltering(part(f"filter_gen_{level}"), constant, level, local=level <= deepest)  # type: ignore[arg-type]
@@ -298,7 +298,7 @@ class LocalMADF(nn.Module):
         image [B, 3, H, W] normalised, mask [B, 1, H, W] 1 = keep, box int64 [4] = (y0, x0, y1, x1), stops excluded, not
         empty and inside the image -> fill [B, 3, y1 - y0, x1 - x0], normalised.
         """
-        inputs = torch.cat([image * mask, mask], 1)
+        inputs = torch.cat([first_guess(self.config, image, mask), mask], 1)
         features = self._encode(inputs, mask)
         sizes = [size_of(x) for x in features]
         wanted = Region(box[:2], box[2:])
