@@ -206,14 +206,14 @@ def in_graph(job: Job) -> dict[str, Any]:
     import cv2  # noqa: F401 - memory counts from after the imports
     import onnxruntime  # noqa: F401
 
-    from unsay.inpainting.network import Bf16Network
+    from unsay.inpainting.network import Bf16Network, import_openvino
 
     name = "strokes" if job.do.startswith("dense") else "thing"
     hole = strokes(job.size) if name == "strokes" else thing(job.size)
     image, mask = inputs(job, hole)
     feed = {"image": image, "mask": mask, "box": np.array(box_of(hole))}
     if job.do.endswith("bf16"):
-        import openvino  # noqa: F401
+        import_openvino()
 
         job.start()
         network = Bf16Network(job.folder / "exact.onnx", job.threads)

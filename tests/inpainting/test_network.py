@@ -20,14 +20,14 @@ from unsay.bundle import Bundle, load_bundle
 from unsay.cli import main
 from unsay.errors import BadInput, BundleError, UnsayError
 from unsay.inpainting.filler import Filler
-from unsay.inpainting.network import Bf16Network, _openvino
+from unsay.inpainting.network import Bf16Network, import_openvino
 from unsay.results import Mask, Pixels
 
 MakeRgb = Callable[..., Pixels]
 
 
 def can_bf16() -> bool:
-    openvino = _openvino()
+    openvino = import_openvino()
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -71,8 +71,8 @@ def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
             if event.startswith(("socket.", "subprocess.", "os.fork", "os.posix_spawn", "os.exec", "_winapi")):
                 raise SystemExit(f"{event} {arguments}")
         sys.addaudithook(watch)
-        from unsay.inpainting.network import _openvino
-        _openvino().Core()
+        from unsay.inpainting.network import import_openvino
+        import_openvino().Core()
         print("openvino_telemetry" in sys.modules)
     """
     environment = {**os.environ, "HOME": str(tmp_path)}

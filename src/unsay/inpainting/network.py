@@ -45,7 +45,7 @@ class Bf16Network:
         Raises `UnsayError` where OpenVINO is not installed or the processor has no bf16 arithmetic, `BundleError` for a
         file that it cannot read.
         """
-        openvino = _openvino()
+        openvino = import_openvino()
         core = openvino.Core()
         if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UnsayError("this processor has no bf16 arithmetic: use fp32")
@@ -72,7 +72,7 @@ class Bf16Network:
         return [np.array(results[name]) for name in names]
 
 
-def _openvino() -> Any:
+def import_openvino() -> Any:
     """OpenVINO, without the package by which it would report every import to a server."""
     name = "openvino_telemetry"
     before = sys.modules.get(name)
