@@ -29,8 +29,10 @@ class InpaintOptions:
     """Pixels by which the mask is grown before it is filled; None: chosen from the photo's size."""
     feather: int | None = 0
     """Width in pixels, inside the hole, over which the fill is blended in; None: chosen from the photo's size."""
-    match_rim: bool = True
-    """Shift the network's colours smoothly so that they meet those around the hole; False: the network alone."""
+    match_rim: bool | None = None
+    """Shift the network's colours smoothly so that they meet those around the hole; None: as the bundle says."""
+    texture: bool = True
+    """Copy fine detail into the fill from places of the photo that look alike; False: the fill stays soft."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def erase(
     grow: int | None = None,
     box: tuple[int, int, int, int] | None = None,
     point: tuple[int, int] | None = None,
+    texture: bool = True,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Any:
     """Erase what the words name, as if it had never been there.
@@ -62,10 +63,11 @@ def erase(
     of the written file: `output`, or `photo.unsaid.jpg` beside it, or with `in_place` the photo itself. `output` may
     be a path or a binary stream. `words`: several strings or lists of them; those not found are left out.
     `threshold` in [0, 1] from which a word counts as found, `grow` in pixels (None: the bundle's and the photo's own);
-    `box` (x, y, width, height) or `point` (x, y), in displayed pixels, pick one of several things.
+    `box` (x, y, width, height) or `point` (x, y), in displayed pixels, pick one of several things. `texture`: fine
+    detail is copied into the fill from places that look alike; False keeps it soft.
     Raises `NotFound` if none of the words was found, `BadInput` for what cannot be used as given; nothing is written.
     """
-    options = EraseOptions(SegmentOptions(threshold, box, point), InpaintOptions(grow=grow, feather=None))
+    options = EraseOptions(SegmentOptions(threshold, box, point), InpaintOptions(grow, None, texture=texture))
     return run_erase(
         photo,
         flat(words),
@@ -104,15 +106,17 @@ def inpaint(
     output: Any = None,
     in_place: bool = False,
     grow: int = 0,
+    texture: bool = True,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Any:
     """Fill the masked area from what surrounds it.
 
     `mask`: a path, bytes, a PIL image or an array [H, W] bool or uint8, of the photo's displayed size; True or
-    non-zero = fill. It is grown by `grow` pixels. `photo`, `output`, `in_place` and what comes back: as for `erase`.
+    non-zero = fill. It is grown by `grow` pixels. `texture`, `photo`, `output`, `in_place` and what comes back: as for
+    `erase`.
     Raises `BadInput` for what cannot be used as given, a mask that covers everything among it; nothing is written.
     """
-    options = InpaintOptions(grow=grow, feather=None)
+    options = InpaintOptions(grow, None, texture=texture)
     return run_inpaint(
         photo, mask, options, bundle=bundle, output=output, in_place=in_place, max_megapixels=max_megapixels
     ).value

@@ -23,7 +23,7 @@ from unsay.training.masks import BANDS
 
 OPENCV = ("telea", "navier-stokes")
 PEER_NAMES = {"Telea", "Navier-Stokes"}
-FILLERS = {"Unsay", "network alone", "rim alone"} | PEER_NAMES
+FILLERS = {"Unsay", "without texture", "rim alone"} | PEER_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_result_is_json_and_its_table_names_everything(result: dict[str, Any
     text = table(result)
     for part in ("50-60%", "strokes", "object", f"Telea: OpenCV {cv2.__version__}, radius 5", "3 photos, seed 0"):
         assert part in text
-    assert "bundle tiny 0.1.0, grow 0, feather 0, rim True" in text
+    assert "bundle tiny 0.1.0, grow 0, feather 0, rim as the bundle says, texture True" in text
     assert "LPIPS: left out, not installed" in text
     assert "| LPIPS" not in text
     assert "holes where Unsay has a better PSNR than Telea: 0-10%" in text
@@ -173,7 +173,7 @@ def test_the_command_writes_csv_json_and_sheet(photos: Path, tmp_path: Path, tin
     files = ["--csv", str(out["csv"]), "--json", str(out["json"]), "--sheet", str(out["png"])]
     assert main(["evaluate", "inpaint", "--data", str(photos), *chosen, *files]) == 0
     names = [f["name"] for f in json.loads(out["json"].read_text())["fillers"]]
-    assert names == ["Unsay", "network alone", "rim alone", "Telea", "biharmonic"]
+    assert names == ["Unsay", "without texture", "rim alone", "Telea", "biharmonic"]
     with open(out["csv"], encoding="utf-8", newline="") as stream:
         assert len(list(csv.DictReader(stream))) == len(BANDS) * len(names)
     assert cv2.imread(str(out["png"])) is not None

@@ -136,4 +136,7 @@ def test_our_filler_leaves_the_rest_alone(tiny_bundle: Bundle, make_rgb: Callabl
     filled = filler.fill(rgb, hole)
     assert np.array_equal(filled[~hole], rgb[~hole])
     assert (filled[hole] != rgb[hole]).any()
-    assert filler.settings == f"Unsay {unsay.__version__}, bundle tiny 0.1.0, grow 0, feather 0, rim True"
+    assert (
+        filler.settings
+        == f"Unsay {unsay.__version__}, bundle tiny 0.1.0, grow 0, feather 0, rim as the bundle says, texture True"
+    )

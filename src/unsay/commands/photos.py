@@ -29,6 +29,7 @@ Precision = Annotated[
     str, typer.Option("--precision", metavar="fp32|bf16", help="bf16 fills large holes faster; needs unsay[bf16].")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object about what was done.")]
+NoTexture = Annotated[bool, typer.Option("--no-texture", help="Leave the fill soft: copy no detail from alike places.")]
 Limit = Annotated[float, typer.Option("--max-megapixels", metavar="N", help="Refuse photos with more pixels.")]
 
 
@@ -46,6 +47,7 @@ def erase(
     threshold: Threshold = None,
     box: BoxOption = None,
     point: PointOption = None,
+    no_texture: NoTexture = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased, write nothing.")] = False,
     bundle: BundleOption = "starter",
     precision: Precision = "fp32",
@@ -54,7 +56,9 @@ def erase(
 ) -> None:
     """Erase what the words name, as if it had never been there."""
     with answering(as_json, "erase"):
-        options = EraseOptions(_segment_options(threshold, box, point), InpaintOptions(grow=grow, feather=None))
+        options = EraseOptions(
+            _segment_options(threshold, box, point), InpaintOptions(grow, None, texture=not no_texture)
+        )
         where = None if dry_run else target(output, photo, as_json=as_json)
         with working(f"erasing {', '.join(words)[:60]}", quiet=as_json):
             from unsay import load_bundle, verbs
@@ -113,6 +117,7 @@ def inpaint(
     output: Output = None,
     in_place: InPlace = False,
     grow: Annotated[int, typer.Option("--grow", metavar="PX", help="Pixels to fill around the mask.")] = 0,
+    no_texture: NoTexture = False,
     bundle: BundleOption = "starter",
     precision: Precision = "fp32",
     as_json: Json = False,
@@ -129,7 +134,7 @@ def inpaint(
             outcome = verbs.run_inpaint(
                 source(photo),
                 source(mask),
-                InpaintOptions(grow=grow, feather=None),
+                InpaintOptions(grow, None, texture=not no_texture),
                 bundle=load_bundle(bundle, precision=precision),
                 output=where,
                 in_place=in_place,

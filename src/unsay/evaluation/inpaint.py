@@ -47,10 +47,10 @@ def evaluate_inpaint(
 ) -> dict[str, Any]:
     """Fill one random hole per photo of the folder `data` and band; return the mean scores, ready for JSON.
 
-    `bundle`: whose filler is judged, as users have it and in its two parts; None judges the peers alone. `split`:
-    "train" or "test" keeps the photos whose name falls there. `limit`: the first so many photos by name. `peers`:
-    names of `PEERS`; one that is not installed is named under `left_out`, and so are LPIPS and FID. `sheet`: a picture
-    file with the first holes. `progress` is called with a line per photo.
+    `bundle`: whose filler is judged, as users have it, without texture, and the membrane alone; None judges the peers
+    alone. `split`: "train" or "test" keeps the photos whose name falls there. `limit`: the first so many photos by
+    name. `peers`: names of `PEERS`; one that is not installed is named under `left_out`, and so are LPIPS and FID.
+    `sheet`: a picture file with the first holes. `progress` is called with a line per photo.
     Raises `BadInput` for a folder without photos, an unknown band, split or peer, a photo that cannot be read.
     """
     fillers, absent = _open_fillers(bundle, peers)
@@ -134,7 +134,7 @@ def read_photo(path: Path) -> Pixels:
 
 def _open_fillers(bundle: Bundle | None, peers: Sequence[str]) -> tuple[list[Filler], list[Absent]]:
     """The bundle's filler with its two parts and the peers that are installed, and why the others are left out."""
-    mine = [ours(bundle), ours(bundle, InpaintOptions(match_rim=False)), RIM_ALONE] if bundle else []
+    mine = [ours(bundle), ours(bundle, InpaintOptions(texture=False)), RIM_ALONE] if bundle else []
     opened = open_peers(peers)
     fillers = mine + [one for one in opened if isinstance(one, Filler)]
     if not fillers:

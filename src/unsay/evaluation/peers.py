@@ -53,8 +53,9 @@ def ours(bundle: Bundle, options: InpaintOptions | None = None) -> Filler:
         return lay_over(rgb, fill_hole(rgb, hole, bundle, chosen))
 
     named = f"bundle {bundle.name} {bundle.manifest.get('version', '')}".rstrip()
-    settings = f"{named}, grow {chosen.grow}, feather {chosen.feather}, rim {chosen.match_rim}"
-    return Filler("Unsay" if chosen.match_rim else "network alone", "Unsay", unsay.__version__, settings, fill)
+    rim = "as the bundle says" if chosen.match_rim is None else chosen.match_rim
+    settings = f"{named}, grow {chosen.grow}, feather {chosen.feather}, rim {rim}, texture {chosen.texture}"
+    return Filler("Unsay" if chosen.texture else "without texture", "Unsay", unsay.__version__, settings, fill)
 
 
 def lay_over(rgb: Pixels, patches: Sequence[Patch]) -> Pixels:

@@ -10,6 +10,7 @@ from unsay.errors import BadInput
 from unsay.inpainting.filler import Filler
 from unsay.inpainting.hole import feather_weights, grow_mask, settle, settled
 from unsay.inpainting.rim import match_rim
+from unsay.inpainting.texture import copy_detail, find_sources, joined
 from unsay.inpainting.window import Window, plan_windows, shrunk, tiles
 from unsay.options import InpaintOptions
 from unsay.results import Mask, Patch, Pixels
@@ -33,7 +34,7 @@ def fill_hole(rgb: Pixels, hole: Mask, bundle: Bundle, options: InpaintOptions =
     grown = grown_hole(hole, options)
     filler = Filler.of(bundle)
     windows = plan_windows(grown, filler.max_side, filler.multiple)
-    return [_patch(rgb, grown, window, filler, feather, options.match_rim) for window in windows]
+    return [_patch(rgb, grown, window, filler, feather, options) for window in windows]
 
 
 def grown_hole(mask: Mask, options: InpaintOptions) -> Mask:
@@ -47,18 +48,24 @@ def grown_hole(mask: Mask, options: InpaintOptions) -> Mask:
     raise BadInput(f"the hole grown by {grow} pixels covers the whole photo ({_size(mask)}): grow it less")
 
 
-def _patch(rgb: Pixels, hole: Mask, window: Window, filler: Filler, feather: int, match: bool) -> Patch:
+def _patch(rgb: Pixels, hole: Mask, window: Window, filler: Filler, feather: int, options: InpaintOptions) -> Patch:
     area, box = window.area, window.hole
-    work, pending = shrunk(rgb[area.slices], hole[area.slices], window.scale)
+    match = filler.recipe.match_rim if options.match_rim is None else options.match_rim
+    work, missing = shrunk(rgb[area.slices], hole[area.slices], window.scale)
+    pending = missing.copy()
     for core, around in tiles(pending, filler.max_side):
         filled = filler.fill(work[around.slices], pending[around.slices])
         if match:
             filled = match_rim(filled, pending[around.slices])
         work[core.slices] = filled[core.inside(around).slices]
         pending[core.slices] = False
+    sources = [find_sources(work, missing, *tile) for tile in tiles(missing, filler.max_side) if options.texture]
     if window.scale < 1:
         full = (area.x1 - area.x0, area.y1 - area.y0)
         work = np.asarray(cv2.resize(work, full, interpolation=cv2.INTER_CUBIC), np.uint8)
+    if sources:
+        known = np.where(hole[area.slices][..., None], work, rgb[area.slices])
+        work = copy_detail(known, hole[area.slices], joined(sources), window.scale)
     rim = box.grown(1, hole.shape)
     weight = feather_weights(hole[rim.slices], feather)[box.inside(rim).slices]
     pixels = work[box.inside(area).slices]

@@ -18,6 +18,7 @@ and, where a network differs from ours, any of
       "colours": "rgb" or "bgr"                           order of the colours, input and output
       "pad": "hole" or "mirror"                           padding is unknown, or the picture and its hole mirrored
       "grow": 0                                           pixels by which the hole is shown larger than it is
+      "match_rim": true                                   whether its colours are then shifted to those around the hole
 
 The image has 3 channels, the mask 1. An input that holds "box" is [4] = (y0, x0, y1, x1), stops excluded: the output is
 that box of the image alone. Number types (float32, float16, uint8 and so on) are the graph's own.
@@ -64,6 +65,7 @@ class FillerRecipe:
     colours: str = "rgb"
     pad: str = "hole"
     grow: int = 0
+    match_rim: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.multiple <= self.max_side or self.grow < 0:

@@ -70,7 +70,9 @@ def madf_section(network: MADF, max_side: int, files: Sequence[str] = (FILE,)) -
     beside = {"data": files[1]} if len(files) > 1 else {}
     inputs = {name: [name] for name in ("image", "mask", "box")}
     sides = {"multiple": multiple, "max_side": max_side}
-    return {"file": files[0], **beside, **sides, "mean": list(MEAN), "std": list(STD), "mask": "keep", "inputs": inputs}
+    colours = {"mean": list(MEAN), "std": list(STD)}
+    rim = not network.config.membrane  # which carries the rim's colours by itself
+    return {"file": files[0], **beside, **sides, **colours, "mask": "keep", "inputs": inputs, "match_rim": rim}
 
 
 def export_inpaint(
