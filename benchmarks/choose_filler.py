@@ -1,4 +1,4 @@
-"""Bundles' fills beside each other on choosing data: random holes in six bands, with and without matching the rim.
+"""Bundles' fills beside each other on choosing data: random holes in six bands, with and without texture.
 
     python benchmarks/choose_filler.py BUNDLE... [--data DIR] [--names FILE] [--limit N]
 
@@ -17,8 +17,7 @@ from unsay.bundle import load_bundle
 from unsay.evaluation.inpaint import ALL_BANDS, hole_for, read_photo
 from unsay.evaluation.inpaint_result import band_name
 from unsay.evaluation.metrics import psnr, ssim
-from unsay.evaluation.peers import RIM_ALONE
-from unsay.inpainting import fill_hole
+from unsay.evaluation.peers import RIM_ALONE, ours
 from unsay.options import InpaintOptions
 from unsay.results import Mask, Pixels
 
@@ -36,17 +35,12 @@ def parsed() -> argparse.Namespace:
 
 
 def fills(rgb: Pixels, hole: Mask, bundles: list[str]) -> dict[str, Pixels]:
-    """The photo filled by every bundle, as it comes and matched to the rim, and by the rim alone."""
+    """The photo filled by every bundle, soft and with texture, and by the rim alone."""
     found = {"rim alone": RIM_ALONE.fill(rgb, hole)}
     for name in bundles:
-        for matched in (False, True):
-            result = rgb.astype(np.float32)
-            for patch in fill_hole(rgb, hole, load_bundle(name), InpaintOptions(match_rim=matched)):
-                height, width = patch.weight.shape
-                place = (slice(patch.y, patch.y + height), slice(patch.x, patch.x + width))
-                result[place] += (patch.pixels - result[place]) * patch.weight[..., None]
-            label = f"{Path(name).name}, {'matched' if matched else 'alone'}"
-            found[label] = np.rint(result).astype(np.uint8)
+        for texture in (False, True):
+            filler = ours(load_bundle(name), InpaintOptions(texture=texture))
+            found[f"{Path(name).name}, {'with texture' if texture else 'soft'}"] = filler.fill(rgb, hole)
     return found
 
 

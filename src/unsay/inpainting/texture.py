@@ -38,11 +38,11 @@ SAMPLES = 4
 """Blurred colours are compared at so many points a side of a tile."""
 FINEST, BANDS = 0.8, 3
 """Deviation of the first blur in pixels, and the octaves of detail at the network's scale."""
-NEAREST = 8
+NEAREST = 24
 """Sources that are looked at for each tile, beside those that continue its neighbours."""
 STRENGTH_WEIGHT = 8.0
 """Grey levels that a factor of e in the energy of the texture counts as."""
-SEAM_WEIGHT = 0.15
+SEAM_WEIGHT = 0.5
 """What a squared grey level of misfit along a seam counts as."""
 REUSE = 20.0
 """Squared grey levels that each earlier use of a source counts as: the same tile again and again is a pattern."""
