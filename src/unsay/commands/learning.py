@@ -127,12 +127,18 @@ def ablate_inpaint(
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of `unsay train`.")],
     output: Folder,
+    text: Annotated[
+        str,
+        typer.Option(
+            "--text", metavar="FILE|BUNDLE|full", help="The sentence encoder: a student's, a bundle's, the large one."
+        ),
+    ] = "",
 ) -> None:
     """Write a trained network as its half of a bundle."""
     with learning_half(), working(f"exporting {checkpoint.name}"):
         from unsay.training.export import export_checkpoint
 
-        print(export_checkpoint(checkpoint, output))
+        print(export_checkpoint(checkpoint, output, text=text))
 
 
 def pack_make(

@@ -9,10 +9,11 @@ import torch
 from unsay.errors import BadInput
 
 
-def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
+def export_checkpoint(checkpoint: Path, folder: Path, *, text: str = "") -> Path:
     """Export `checkpoint` into the bundle `folder`, beside the other half if that is there; returns the folder.
 
-    The checkpoint is read without executing anything in it. Raises `BadInput` for a file that is no checkpoint of ours.
+    `text`: the segment half's sentence encoder, see `export_segment`. The checkpoint is read without executing anything
+    in it. Raises `BadInput` for a file that is no checkpoint of ours.
     """
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -26,6 +27,6 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> Path:
     if kind == "segment":
         from unsay.training.segment_bundle import export_segment
 
-        export_segment(checkpoint, folder)
+        export_segment(checkpoint, folder, text=text)
         return folder
     raise BadInput(f"{checkpoint} is a checkpoint of kind {kind!r}; known: inpaint, segment")

@@ -18,7 +18,7 @@ from unsay.training.config import config_from
 from unsay.training.inpaint import averaged_weights
 from unsay.training.inpaint_config import InpaintConfig
 from unsay.training.inpaint_data import MEAN, STD
-from unsay.training.segment_export import halve_weights, save, to_onnx
+from unsay.training.segment_export import halve_weights, quantise_weights, save, to_onnx
 
 FILE = "filler.onnx"
 
@@ -30,18 +30,19 @@ def load_network(checkpoint: Path, config: MADFConfig) -> MADF:
     return network.eval()
 
 
-def export_network(network: MADF, path: Path, *, half: bool = True) -> list[str]:
+def export_network(network: MADF, path: Path, *, half: bool = True, int8: bool = False) -> list[str]:
     """Write `network` as one ONNX graph (`LocalMADF`) with free height and width; returns the names of the files.
 
     ONNX inputs: `image` float32 [1, 3, H, W], `mask` float32 [1, 1, H, W], 1 = keep, H and W multiples of 2**levels,
-    and `box` int64 [4] = (y0, x0, y1, x1); output: `fill` float32 [1, 3, y1 - y0, x1 - x0]. With `half`, weights are
-    stored as fp16 inside the file and run as fp32: half the size. Without, they lie as fp32 in a second file
-    `<path>.data`, which the runtime maps into memory: exact, opened faster and in less memory.
+    and `box` int64 [4] = (y0, x0, y1, x1); output: `fill` float32 [1, 3, y1 - y0, x1 - x0]. All run as fp32. Weights lie
+    in the file as fp16 with `half`, half the size, or with `int8` as int8 with one scale an output channel, a quarter
+    (batch norms that no convolution took in stay fp32). Without both they lie as fp32 in a second file `<path>.data`,
+    which the runtime maps into memory: exact, opened faster and in less memory.
     """
     model = local_graph(network)
     scratch = path.with_suffix(".part")
-    if half:
-        save(halve_weights(model), scratch)
+    if half or int8:
+        save(quantise_weights(model) if int8 else halve_weights(model), scratch)
         os.replace(scratch, path)
         return [path.name]
     data = path.with_name(path.name + ".data")
@@ -76,13 +77,19 @@ def madf_section(network: MADF, max_side: int, files: Sequence[str] = (FILE,)) -
 
 
 def export_inpaint(
-    checkpoint: Path, folder: Path, *, max_side: int | None = None, notes: dict[str, Any] | None = None
+    checkpoint: Path,
+    folder: Path,
+    *,
+    max_side: int | None = None,
+    int8: bool = True,
+    notes: dict[str, Any] | None = None,
 ) -> Path:
     """Export a training checkpoint as the inpaint half of the bundle in `folder`; returns the folder.
 
     `max_side`: the largest side at which the network is used (default: two training crops; on composed train scenes a
-    network of 128-pixel crops filled better at 256 than at 512). `notes` is added to the manifest's `training`
-    entry. Raises `BadInput` for a checkpoint of another kind.
+    network of 128-pixel crops filled better at 256 than at 512). `int8`: how weights are stored, see `export_network`;
+    fp16 without. `notes` is added to the manifest's `training` entry. Raises `BadInput` for a checkpoint of another
+    kind.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     if state.get("kind") != "inpaint":
@@ -90,7 +97,7 @@ def export_inpaint(
     config = config_from(state["config"], InpaintConfig, str(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     network = load_network(checkpoint, config.network)
-    files = export_network(network, folder / FILE)
+    files = export_network(network, folder / FILE, int8=int8)
     section = madf_section(network, max_side or 2 * config.crop, files)
     learned = {
         "method": "MADF (Zhu et al. 2021)",

@@ -17,6 +17,7 @@ from unsay.errors import BadInput
 from unsay.models.efficientnet_lite import MEAN, SCALE, EfficientNetLite, load_trunk
 from unsay.models.starter_encoder import StarterEncoder
 from unsay.segmentation.grouping import STARTER
+from unsay.segmentation.lexicon import pack_rows
 from unsay.segmentation.recognition import Constants
 from unsay.training.bundling import write_part
 from unsay.training.nouns import noun_embeddings
@@ -25,7 +26,7 @@ from unsay.training.segment_config import SegmentConfig
 from unsay.training.segment_data import Pairs, SegmentData, coverage
 from unsay.training.segment_export import quantise_weights, round_half, save, to_onnx
 from unsay.training.segment_networks import build_networks, export_trunk
-from unsay.training.text_export import export_text, text_folder
+from unsay.training.text_export import export_any_text
 
 WORDNET = Path(__file__).parent / "data" / "wordnet.json"
 CONSTANTS = Path(__file__).parent / "data" / "recognition.json"
@@ -71,10 +72,12 @@ class RegionsWithClasses(nn.Module):
         return self.encoder(read, coverage[None])[0], self.trunk.classify(pooled)
 
 
-def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
+def export_segment(checkpoint: Path, bundle_dir: Path, *, text: str = "") -> None:
     """Write the segment part of the bundle in `bundle_dir` from a checkpoint of `unsay train segment` (the starter's).
 
-    Raises `BadInput` for a checkpoint of the paper's networks, whose towers `unsay import clip` brings along.
+    text: where the sentence encoder of use comes from, see `unsay.training.text_export.export_any_text`; the words of
+    `words.npz` are embedded by the large one in any case. Raises `BadInput` for a checkpoint of the paper's networks,
+    whose towers `unsay import clip` brings along.
     """
     config, encoder = read_checkpoint(checkpoint)
     if not isinstance(encoder, StarterEncoder):
@@ -85,8 +88,7 @@ def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
     export_trunk(trunk, bundle_dir / "trunk.onnx")
     export_regions(encoder, trunk, bundle_dir / "regions.onnx")
     wordnet = json.loads(WORDNET.read_text())
-    words = {w for k in (*wordnet["classes"], *wordnet["above"]) for w in k.split()}
-    export_text(text_folder(config.text_weights), bundle_dir, words)
+    text_from = export_any_text(text, config.text_weights, bundle_dir)
     data = SegmentData(config, build_networks(config))
     data.prepare_data()
     data.setup()
@@ -97,7 +99,7 @@ def export_segment(checkpoint: Path, bundle_dir: Path) -> None:
         section(config),
         files=FILES,
         licence="CC-BY-NC-4.0",
-        training={"segment": _training(config, len(data.pairs))},
+        training={"segment": _training(config, len(data.pairs), text_from)},
     )
 
 
@@ -139,10 +141,11 @@ def export_lexicon(
     vectors = (
         noun_embeddings(w, config.nouns.templates, embed) for w in (vocabulary, [n[0] for n in wordnet["names"]])
     )
-    nouns, classes = (v.half().numpy() for v in vectors)
+    nouns, classes = (v.numpy() for v in vectors)
     mean, spread = reference(reference_bank(encoder, data.pairs, config))
-    bank = {"bank_mean": mean.numpy(), "bank_spread": spread.numpy()}
-    np.savez(out / "words.npz", allow_pickle=False, vocabulary=nouns, classes=classes, **bank)
+    bank = {"bank_mean": mean.numpy(), "bank_spread": spread.half().numpy()}
+    packed = pack_rows("vocabulary", nouns) | pack_rows("classes", classes)
+    np.savez(out / "words.npz", allow_pickle=False, **packed, **bank)
 
 
 def by_frequency(pairs: Pairs) -> tuple[list[str], dict[str, int]]:
@@ -195,12 +198,12 @@ def section(config: SegmentConfig) -> dict[str, Any]:
     }
 
 
-def _training(config: SegmentConfig, photos: int) -> dict[str, Any]:
+def _training(config: SegmentConfig, photos: int, text: str) -> dict[str, Any]:
     return {
         "data": f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)",
         "command": "unsay train segment --config src/unsay/training/configs/segment-starter.yaml",
         "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; its last stages also learn on",
-        "text": "all-MiniLM-L6-v2 (Apache-2.0), frozen, int8 storage, pruned vocabulary",
+        "text": text,
         "words": "WordNet 3.0: class names, what covers what (Princeton University)",
         "seed": config.seed,
     }

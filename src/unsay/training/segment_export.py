@@ -102,7 +102,8 @@ def _as_half(name: str, array: np.ndarray, _: onnx.NodeProto) -> tuple[list[Any]
 def _as_int8(name: str, array: np.ndarray, use: onnx.NodeProto) -> tuple[list[Any], list[Any]]:
     table = use.op_type == "Gather"
     rows = table or (use.op_type == "Gemm" and any(a.name == "transB" and a.i for a in use.attribute))
-    axis = (1, 2, 3) if use.op_type == "Conv" else 1 if rows else 0
+    axes: dict[str, int | tuple[int, ...]] = {"Conv": (1, 2, 3), "ConvTranspose": (0, 2, 3)}
+    axis = axes.get(use.op_type, 1 if rows else 0)
     codes, scale = rounded(array, axis)
     tensors = [numpy_helper.from_array(codes, name + ".int8"), numpy_helper.from_array(scale, name + ".scale")]
     if table:

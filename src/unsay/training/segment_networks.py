@@ -23,7 +23,7 @@ from unsay.segmentation.recipe import Grouping, Network
 from unsay.segmentation.vision import Array, prepare, run_maps
 from unsay.training.nouns import Embed
 from unsay.training.segment_config import SegmentConfig
-from unsay.training.segment_export import halve_weights, save, to_onnx
+from unsay.training.segment_export import quantise_weights, save, to_onnx
 from unsay.training.segment_features import Look, View
 from unsay.training.segment_files import fingerprint
 from unsay.training.text_export import text_folder
@@ -78,7 +78,7 @@ def _starter(config: SegmentConfig) -> Networks:
 
 
 def export_trunk(trunk: EfficientNetLite, path: Path) -> None:
-    """Write the trunk as ONNX with fp16 storage: pixels [1, 3, H, W] -> fine, last."""
+    """Write the trunk as ONNX with int8 storage: pixels [1, 3, H, W] -> fine, last."""
     save(_trunk_model(trunk), path)
 
 
@@ -89,7 +89,7 @@ def _trunk_model(trunk: EfficientNetLite) -> Any:
         "last": {2: "last_height", 3: "last_width"},
     }
     maps = TwoMaps(trunk).eval()
-    return halve_weights(to_onnx(maps, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last"], dynamic))
+    return quantise_weights(to_onnx(maps, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last"], dynamic))
 
 
 class TwoMaps(nn.Module):

@@ -1,4 +1,8 @@
-"""The sentence encoder -> a small ONNX file and a tokenizer that knows the words people use for things."""
+"""The sentence encoder -> a small ONNX file and a tokenizer that knows the words people use for things.
+
+Three sources: a student's checkpoint (`unsay.training.text_student`), a bundle that has one already, or the large
+encoder itself.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from unsay.bundle import Bundle, load_bundle
 from unsay.errors import BadInput
-from unsay.models.text_encoder import TextEncoder, load_text_encoder
+from unsay.models.text_encoder import load_text_encoder
+from unsay.segmentation.recipe import read_recipe
 from unsay.training.segment_export import quantise_weights, save, to_onnx
 
+WORDNET = Path(__file__).parent / "data" / "wordnet.json"
 FREQUENT = 12000
 """Whole words with a lower id stay: the vocabulary is ordered by frequency."""
+FULL = "all-MiniLM-L6-v2 (Apache-2.0), frozen, int8 storage, pruned vocabulary"
+STUDENT = (
+    "distilled here from all-MiniLM-L6-v2 (Apache-2.0), int8 storage: python -m unsay.training.text_student --config "
+    "src/unsay/training/configs/text-student.yaml"
+)
 POSITIONS = 64
 MAX_TOKENS = 48
 
@@ -36,6 +48,46 @@ def text_folder(path: str) -> Path:
     return folder
 
 
+def lexicon_words() -> set[str]:
+    """Every word in the names that `training/data/wordnet.json` lists: worth a token of its own."""
+    stored = json.loads(WORDNET.read_text(encoding="utf-8"))
+    return {word for name in (*stored["classes"], *stored["above"]) for word in name.split()}
+
+
+def export_any_text(source: str, teacher: str, out: Path) -> str:
+    """Write `text.onnx` and `tokenizer.json` into `out`; returns what the manifest says of them.
+
+    source: `full` (the large encoder of the folder `teacher`, pruned), the checkpoint of a student, or a bundle's name
+    or folder, whose files are taken. Empty: the packaged starter's, which knows the packaged large encoder's space; for
+    another `teacher`, `full`. Raises `BadInput` for a source that is none of these.
+    """
+    source = source or ("full" if teacher else "starter")
+    if source == "full":
+        export_text(text_folder(teacher), out, lexicon_words())
+        return FULL
+    if Path(source).is_file():
+        from unsay.training.text_student import load_student
+
+        student, tokenizer = load_student(Path(source))
+        write_text(text_model(student), tokenizer, out)
+        return STUDENT
+    return _copied(load_bundle(source), out)
+
+
+def _copied(bundle: Bundle, out: Path) -> str:
+    text = read_recipe(bundle).text
+    for name, ours in ((text.file, "text.onnx"), (text.tokenizer, "tokenizer.json")):
+        data = bundle.file(name).read_bytes()  # read whole first: it may be the very file that is written
+        (out / ours).write_bytes(data)
+    return str(bundle.manifest.get("training", {}).get("segment", {}).get("text", f"from the bundle {bundle.name}"))
+
+
+def write_text(model: Any, tokenizer: dict[str, Any], out: Path) -> None:
+    """Write a text encoder's two files into the folder `out`."""
+    save(model, out / "text.onnx")
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+
+
 def export_text(folder: Path, out: Path, words: Iterable[str]) -> None:
     """Write `text.onnx` and `tokenizer.json` into `out`, with only the tokens worth their bytes.
 
@@ -45,11 +97,10 @@ def export_text(folder: Path, out: Path, words: Iterable[str]) -> None:
     tokenizer, kept = prune(json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")), set(words))
     encoder.words = nn.Embedding.from_pretrained(encoder.words.weight.data[kept].clone())
     encoder.positions = nn.Embedding.from_pretrained(encoder.positions.weight.data[:POSITIONS].clone())
-    save(text_model(encoder), out / "text.onnx")
-    (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    write_text(text_model(encoder), tokenizer, out)
 
 
-def text_model(encoder: TextEncoder) -> Any:
+def text_model(encoder: nn.Module) -> Any:
     """The int8-stored ONNX model of a text encoder: ids, mask [N, T] int64 -> embedding [N, D] fp32."""
     ids = torch.ones(2, 5, dtype=torch.int64)
     free = {0: "n", 1: "t"}

@@ -81,6 +81,16 @@ def read_wordnet(folder: Path) -> WordNet:
     return WordNet(synsets, senses)
 
 
+def lower_case_things(folder: Path) -> set[str]:
+    """The words of all concrete meanings that are written without a capital, a digit or a full stop."""
+    found = set()
+    for line in _lines(folder / "data.noun"):
+        fields = line.split(" | ")[0].split()
+        if fields[1] in CONCRETE:
+            found |= {fields[4 + 2 * i].replace("_", " ") for i in range(int(fields[3], 16))}
+    return {w for w in found if w.islower() and w.replace(" ", "").replace("-", "").isalpha() and w.isascii()}
+
+
 def class_words(net: WordNet, ids: list[str]) -> dict[str, list[int]]:
     """Word -> the ImageNet classes that its most frequent meaning covers, for every word that covers one.
 
