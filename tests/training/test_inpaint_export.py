@@ -89,6 +89,17 @@ def test_half_the_size_costs_rounding_alone(network, file, tmp_path):
     assert (tmp_path / "filler.onnx").stat().st_size < graph + 0.6 * weights
 
 
+def test_int8_is_a_quarter_and_near(network, file, tmp_path):
+    assert export_network(network, tmp_path / "filler.onnx", int8=True) == ["filler.onnx"]
+    small = onnxruntime.InferenceSession(tmp_path / "filler.onnx")
+    feed = given((64, 64), (20, 30, 40, 50), "some")
+    wanted = expected(network, feed)
+    miss = np.linalg.norm(small.run(None, feed)[0] - wanted)
+    assert 0 < miss < 0.05 * np.linalg.norm(wanted)
+    graph, weights = (f.stat().st_size for f in (file, file.with_name("filler.onnx.data")))
+    assert (tmp_path / "filler.onnx").stat().st_size < graph + 0.6 * weights
+
+
 def test_the_graph_has_none_of_what_the_runtime_does_badly(file):
     kinds = {node.op_type for node in onnx.load(file, load_external_data=False).graph.node}
     assert not kinds & {"ConvTranspose", "ReduceSum", "BatchNormalization"}

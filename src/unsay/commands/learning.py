@@ -128,17 +128,17 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of `unsay train`.")],
     output: Folder,
     text: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--text", metavar="FILE|BUNDLE|full", help="The sentence encoder: a student's, a bundle's, the large one."
         ),
-    ] = "",
+    ] = None,
 ) -> None:
     """Write a trained network as its half of a bundle."""
     with learning_half(), working(f"exporting {checkpoint.name}"):
         from unsay.training.export import export_checkpoint
 
-        print(export_checkpoint(checkpoint, output, text=text))
+        print(export_checkpoint(checkpoint, output, text=text or ""))
 
 
 def pack_make(

@@ -34,8 +34,8 @@ def export_network(network: MADF, path: Path, *, half: bool = True, int8: bool =
     """Write `network` as one ONNX graph (`LocalMADF`) with free height and width; returns the names of the files.
 
     ONNX inputs: `image` float32 [1, 3, H, W], `mask` float32 [1, 1, H, W], 1 = keep, H and W multiples of 2**levels,
-    and `box` int64 [4] = (y0, x0, y1, x1); output: `fill` float32 [1, 3, y1 - y0, x1 - x0]. All run as fp32. Weights lie
-    in the file as fp16 with `half`, half the size, or with `int8` as int8 with one scale an output channel, a quarter
+    and `box` int64 [4] = (y0, x0, y1, x1); output: `fill` float32 [1, 3, y1 - y0, x1 - x0]. All run as fp32. Weights
+    lie in the file as fp16 with `half`, half the size, or with `int8` as int8 with a scale an output channel, a quarter
     (batch norms that no convolution took in stay fp32). Without both they lie as fp32 in a second file `<path>.data`,
     which the runtime maps into memory: exact, opened faster and in less memory.
     """

@@ -50,12 +50,17 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return _shrink(model, _as_half)
 
 
-def quantise_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def quantise_weights(model: onnx.ModelProto, least: int = SMALL) -> onnx.ModelProto:
     """Store large weights as int8, one fp32 scale a row (of a table), column (of a matrix product) or output channel.
 
-    A table that is read by Gather is gathered as int8 and only the rows in use are scaled.
+    A table that is read by Gather is gathered as int8 and only the rows in use are scaled. Weights of fewer than
+    `least` values are stored as fp16: a network's first layers are few bytes, and their errors go through all the rest.
     """
-    return _shrink(model, _as_int8)
+
+    def store(name: str, array: np.ndarray, use: onnx.NodeProto) -> tuple[list[Any], list[Any]]:
+        return _as_int8(name, array, use) if array.size >= least else _as_half(name, array, use)
+
+    return _shrink(model, store)
 
 
 def round_half(module: nn.Module) -> None:

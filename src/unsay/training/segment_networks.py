@@ -30,6 +30,10 @@ from unsay.training.text_export import text_folder
 
 TEXTS = 128
 """Sentences that are embedded at once."""
+LARGE = 30000
+"""Weights of the trunk with as many values are stored as int8, smaller ones as fp16: nine tenths of it, a fifth of the
+error of all (docs/training-log.md).
+"""
 STRIDE = 32
 """Pixels a patch of the starter's encoder."""
 
@@ -89,7 +93,8 @@ def _trunk_model(trunk: EfficientNetLite) -> Any:
         "last": {2: "last_height", 3: "last_width"},
     }
     maps = TwoMaps(trunk).eval()
-    return quantise_weights(to_onnx(maps, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last"], dynamic))
+    traced = to_onnx(maps, (torch.zeros(1, 3, 64, 96),), ["pixels"], ["fine", "last"], dynamic)
+    return quantise_weights(traced, LARGE)
 
 
 class TwoMaps(nn.Module):

@@ -117,7 +117,7 @@ def prune(tokenizer: dict[str, Any], words: set[str]) -> tuple[dict[str, Any], l
     tokenizer["model"]["vocab"] = new
     for token in tokenizer["added_tokens"]:
         token["id"] = new[token["content"]]
-    for token in tokenizer["post_processor"]["special_tokens"].values():
+    for token in (tokenizer.get("post_processor") or {}).get("special_tokens", {}).values():
         token["ids"] = [new[token["id"]]]
     tokenizer["truncation"] = {"max_length": MAX_TOKENS, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
     tokenizer["padding"] = None
