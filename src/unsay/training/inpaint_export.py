@@ -21,6 +21,7 @@ from unsay.training.inpaint_data import MEAN, STD
 from unsay.training.segment_export import halve_weights, quantise_weights, save, to_onnx
 
 FILE = "filler.onnx"
+MAX_SIDE = 256
 
 
 def load_network(checkpoint: Path, config: MADFConfig) -> MADF:
@@ -86,8 +87,8 @@ def export_inpaint(
 ) -> Path:
     """Export a training checkpoint as the inpaint half of the bundle in `folder`; returns the folder.
 
-    `max_side`: the largest side at which the network is used (default: two training crops; on composed train scenes a
-    network of 128-pixel crops filled better at 256 than at 512). `int8`: how weights are stored, see `export_network`;
+    `max_side`: the largest side at which the network is used (default: 256, or the training crop if that is larger; on
+    composed train scenes networks of 128- and 256-pixel crops filled better at 256 than at 512). `int8`: how weights are stored, see `export_network`;
     fp16 without. `notes` is added to the manifest's `training` entry. Raises `BadInput` for a checkpoint of another
     kind.
     """
@@ -98,7 +99,7 @@ def export_inpaint(
     folder.mkdir(parents=True, exist_ok=True)
     network = load_network(checkpoint, config.network)
     files = export_network(network, folder / FILE, int8=int8)
-    section = madf_section(network, max_side or 2 * config.crop, files)
+    section = madf_section(network, max_side or max(MAX_SIDE, config.crop), files)
     learned = {
         "method": "MADF (Zhu et al. 2021)",
         "values": sum(p.numel() for p in network.parameters()),
