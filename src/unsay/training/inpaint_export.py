@@ -88,9 +88,9 @@ def export_inpaint(
     """Export a training checkpoint as the inpaint half of the bundle in `folder`; returns the folder.
 
     `max_side`: the largest side at which the network is used (default: 256, or the training crop if that is larger; on
-    composed train scenes networks of 128- and 256-pixel crops filled better at 256 than at 512). `int8`: how weights are stored, see `export_network`;
-    fp16 without. `notes` is added to the manifest's `training` entry. Raises `BadInput` for a checkpoint of another
-    kind.
+    composed train scenes networks of 128- and 256-pixel crops filled better at 256 than at 512). `int8`: how weights
+    are stored, see `export_network`; fp16 without. `notes` is added to the manifest's `training` entry. Raises
+    `BadInput` for a checkpoint of another kind.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     if state.get("kind") != "inpaint":
