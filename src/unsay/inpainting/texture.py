@@ -52,7 +52,7 @@ LOUDEST = 2.0
 """Most that a tile's amplitude is raised by."""
 
 
-MAX_PIXELS = 16_000_000
+MAX_PIXELS = 12_500_000
 """Windows of more pixels get their detail at a smaller size: the blurs would take gigabytes."""
 
 
@@ -99,30 +99,34 @@ def copy_detail(photo: Pixels, hole: Mask, found: Sources, scale: float) -> Pixe
         size = (math.ceil(hole.shape[1] / by), math.ceil(hole.shape[0] / by))
         small = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
         missing = cv2.resize(hole.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
-        detail = _detail(small, missing, found, scale * by)
-        detail = np.asarray(cv2.resize(detail, hole.shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
     else:
-        detail = _detail(photo, hole, found, scale)
-    box = box_around(hole)
+        small, missing = photo, hole
+    if not missing.any():
+        return photo
+    box, detail = _detail(small, missing, found, scale * by)
+    if by > 1:
+        detail = np.asarray(cv2.resize(detail, None, fx=by, fy=by, interpolation=cv2.INTER_CUBIC), np.float32)
+    there = (slice(box.y0 * by, box.y1 * by), slice(box.x0 * by, box.x1 * by))
     result = photo.copy()
-    textured = np.rint((photo[box.slices] + detail[box.slices]).clip(0, 255)).astype(np.uint8)
-    result[box.slices] = np.where(hole[box.slices][..., None], textured, photo[box.slices])
+    fill = result[there]
+    textured = np.rint((fill + detail[: fill.shape[0], : fill.shape[1]]).clip(0, 255)).astype(np.uint8)
+    result[there] = np.where(hole[there][..., None], textured, fill)
     return result
 
 
-def _detail(photo: Pixels, hole: Mask, found: Sources, scale: float) -> Floats:
-    """What `found` adds to the fill, [H, W, 3]; 0 outside the box around the hole."""
+def _detail(photo: Pixels, hole: Mask, found: Sources, scale: float) -> tuple[Box, Floats]:
+    """The box around the hole, and what `found` adds to the fill in it, [h, w, 3]."""
     half = max(1, round(TILE / 2 / scale))
     tiles, sources = (np.rint(c / scale).astype(np.int64) for c in (found.tiles, found.sources))
     sources = sources.clip(half, np.maximum(np.array(hole.shape) - half, half))
-    fine = photo.astype(np.float32)
-    box, known = box_around(hole), (~hole).astype(np.float32)
-    detail = np.zeros(photo.shape, np.float32)
+    band, box, known = photo.astype(np.float32), box_around(hole), (~hole).astype(np.float32)
+    detail = np.zeros((box.y1 - box.y0, box.x1 - box.x0, 3), np.float32)
     for sigma in _sigmas(scale):
-        coarse = _smooth(fine, _between(sigma))
-        detail[box.slices] += _missing(fine - coarse, known, 4 * sigma, (tiles, sources), half, box)
-        fine = coarse
-    return detail
+        coarse = _smooth(band, _between(sigma))
+        band -= coarse  # in place: these are the largest arrays by far
+        detail += _missing(band, known, 4 * sigma, (tiles, sources), half, box)
+        band = coarse
+    return box, detail
 
 
 def _known_places(hole: Mask) -> Ints:
