@@ -30,14 +30,19 @@ def match_rim(filled: Pixels, hole: Mask) -> Pixels:
     Pixels outside the hole are as they were. The photo's own border is no rim. An empty hole, or one without a rim,
     changes nothing.
     """
-    inner = cv2.erode(hole.view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    rim = (hole & ~inner).astype(np.float32)
+    rim = rim_of(hole).astype(np.float32)
     if not rim.any() or hole.all():
         return filled
     inside, colours = hole.astype(np.float32), filled.astype(np.float32)
     miss = _mean_near(colours, 1 - inside) - _mean_near(colours, inside)
     shifted = np.rint(colours + membrane(miss, rim)).clip(0, 255).astype(np.uint8)
     return np.where(hole[..., None], shifted, filled)
+
+
+def rim_of(hole: Mask) -> Mask:
+    """The pixels of `hole` [h, w] bool that touch a known one; the photo's own border is no rim."""
+    inner = cv2.erode(hole.view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    return np.asarray(hole & ~inner)
 
 
 def membrane(values: Floats, known: Floats) -> Floats:

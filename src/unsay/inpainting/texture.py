@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unsay.inpainting.hole import Box, box_around
-from unsay.inpainting.rim import membrane
+from unsay.inpainting.rim import membrane, rim_of
 from unsay.results import Mask, Pixels
 
 Floats = npt.NDArray[np.float32]
@@ -50,8 +50,6 @@ MIN_ENERGY = 1.0
 """Added to energies before their logarithm is taken: below a grey level squared there is noise."""
 LOUDEST = 2.0
 """Most that a tile's amplitude is raised by."""
-
-
 MAX_PIXELS = 12_500_000
 """Windows of more pixels get their detail at a smaller size: the blurs would take gigabytes."""
 
@@ -133,9 +131,8 @@ def _known_places(hole: Mask) -> Ints:
     """Centres [N, 2] of places whose every pixel is known, on a grid, thinned where there are very many."""
     half = TILE // 2
     known = cv2.erode((~hole).view(np.uint8), np.ones((TILE + 3, TILE + 3), np.uint8), borderValue=0).astype(bool)
-    known[:half], known[hole.shape[0] - half + 1 :], known[:, :half], known[:, hole.shape[1] - half + 1 :] = (
-        False,
-    ) * 4
+    known[:half] = known[hole.shape[0] - half + 1 :] = False
+    known[:, :half] = known[:, hole.shape[1] - half + 1 :] = False
     stride = STRIDE
     while known[::stride, ::stride].sum() > MAX_SOURCES:
         stride *= 2
@@ -164,8 +161,7 @@ def _strength(colours: Floats, hole: Mask) -> Floats:
         rows.append(np.log(_mean_where(np.square((fine - coarse) @ GREY), known, 4 * sigma) + MIN_ENERGY))
         fine = coarse
     strength = np.stack(rows, -1)
-    inner = cv2.erode(hole.view(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    carried = membrane(strength, (hole & ~inner).astype(np.float32))
+    carried = membrane(strength, rim_of(hole).astype(np.float32))
     return np.where(hole[..., None], carried, strength)
 
 
@@ -188,7 +184,7 @@ def _distances(a: Floats, b: Floats) -> Floats:
 
 def _quilt(costs: Floats, tiles: Ints, places: Ints, detail: Floats, hole: Mask) -> Ints:
     """The place [T] of each tile, chosen in reading order: alike, continuing what lies beside it, not used before."""
-    half, step = TILE // 2, TILE // 2
+    half = TILE // 2
     index = np.full(tuple(s + 2 * TILE for s in hole.shape), -1, np.int64)
     index[places[:, 0] + TILE, places[:, 1] + TILE] = np.arange(len(places))
     canvas = np.pad(detail * ~hole[..., None], ((TILE, TILE), (TILE, TILE), (0, 0)))
@@ -199,7 +195,7 @@ def _quilt(costs: Floats, tiles: Ints, places: Ints, detail: Floats, hole: Mask)
     window = np.arange(-half, half)
     for t, (y, x) in enumerate(tiles.tolist()):
         beside = []
-        for dy, dx in ((0, -step), (-step, 0), (-step, -step), (-step, step)):
+        for dy, dx in ((0, -half), (-half, 0), (-half, -half), (-half, half)):
             before = chosen.get((y + dy, x + dx))
             if before is not None:
                 sy, sx = places[before]
