@@ -31,7 +31,7 @@ from unsay.training.features import NETWORKS
 from unsay.training.holes import MaskConfig
 from unsay.training.inpaint import Inpainter, averaged_weights, train_inpaint
 from unsay.training.inpaint_config import InpaintConfig
-from unsay.training.inpaint_data import CropBatches, read_photos
+from unsay.training.inpaint_data import CropBatches, normalise, read_photos
 from unsay.training.inpaint_losses import LossWeights, inpainting_loss
 from unsay.training.machine import MachineConfig
 
@@ -171,7 +171,8 @@ def by_hand(config: InpaintConfig, steps: int) -> tuple[nn.Module, nn.Module]:
     average, optimiser = copy.deepcopy(network), torch.optim.Adam(network.parameters(), config.lr)
     batches = CropBatches(read_photos(config), config)
     for step in range(steps):
-        truth, mask = (t.contiguous(memory_format=torch.channels_last) for t in batches[step])
+        crops, keep = batches[step]
+        truth, mask = (t.contiguous(memory_format=torch.channels_last) for t in (normalise(crops), keep.float()))
         losses = inpainting_loss(network(truth, mask), truth, mask, config.losses)
         optimiser.zero_grad()
         sum(losses.values()).backward()
@@ -293,10 +294,17 @@ def test_the_papers_configuration_takes_its_steps(tmp_path: Path, monkeypatch: p
 
 
 def test_the_starters_configuration_is_a_run_that_can_be(tmp_path: Path) -> None:
-    starter = load_config(CONFIGS / "inpaint-starter.yaml", InpaintConfig)
-    inpaint.check_config(starter)
-    assert (starter.crop, starter.batch, starter.steps, starter.short_side) == (128, 8, 8000, 0)
-    assert starter.masks == MaskConfig()
+    """The run and its end differ in what an end is: fewer steps, from the run's weights, at a rate that falls."""
+    starter, end, small = (
+        load_config(CONFIGS / f"inpaint-{name}.yaml", InpaintConfig) for name in ("starter", "starter-end", "two-cores")
+    )
+    for config in (starter, end, small):
+        inpaint.check_config(config)
+    assert (starter.crop, starter.batch, starter.steps, starter.decay_from) == (256, 64, 8340, 1.0)
+    assert end.init_from == f"{starter.out}/last.ckpt"
+    ended = {name for name in dataclasses.asdict(starter) if getattr(starter, name) != getattr(end, name)}
+    assert ended == {"steps", "warmup", "decay_from", "seed", "init_from", "out"}
+    assert small.machine == MachineConfig(workers=1)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +313,9 @@ def test_the_starters_configuration_is_a_run_that_can_be(tmp_path: Path) -> None
         ({"crop": 48}, "crop is 48; with 5 levels give a multiple of 32"),
         ({"short_side": 31}, "short_side is 31, less than crop, 32"),
         ({"batch": 0}, "batch is 0, steps 6, save_every 3; each must be at least 1"),
+        ({"scales": (1.6, 0.6)}, r"scales are \[1.6, 0.6\], stretch 1.0; scales are two positive factors"),
+        ({"stretch": 0.9}, "stretch is at least 1"),
+        ({"losses": LossWeights(squared=-1)}, "none may be below 0"),
         ({"ema": 1.0}, "ema is 1.0"),
         ({"machine": MachineConfig(precision="64-true")}, "machine.precision is '64-true'; known: 32-true"),
         ({"machine": MACHINE, "sync_batchnorm": True}, "sync_batchnorm needs GPUs"),

@@ -32,7 +32,7 @@ class Twice(nn.Module):
 
 
 def test_the_weights_are_the_papers() -> None:
-    assert dataclasses.astuple(WEIGHTS) == (6.0, 1.0, 0.05, 120.0, 0.1, False)
+    assert dataclasses.astuple(WEIGHTS) == (6.0, 1.0, 0.05, 120.0, 0.1, 0.0, False)
 
 
 def test_l1_is_a_mean_over_the_whole_image_on_every_output() -> None:
@@ -131,10 +131,11 @@ def test_random_terms_equal_an_independent_form() -> None:
     rng = np.random.default_rng(1)
     outputs, truth = rng.normal(size=(3, 2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 5))
     mask = (rng.random((2, 1, 4, 5)) > 0.4).astype(float)
-    hole = known = perceptual = style = 0.0
+    hole = squared = known = perceptual = style = 0.0
     final = np.where(mask == 1, truth, outputs[2])
     for n, output in enumerate(outputs):
         hole += np.abs(np.where(mask == 0, output - truth, 0)).sum() / truth.size
+        squared += np.square(np.where(mask == 0, output - truth, 0)).sum() / truth.size
         known += np.abs(np.where(mask == 1, output - truth, 0)).sum() / truth.size
         for image in (output, np.where(mask == 1, truth, output)) if n else ():
             for stage in (lambda x: x, lambda x: 2 * x[:, :1]):
@@ -144,9 +145,10 @@ def test_random_terms_equal_an_independent_form() -> None:
                     grams = [np.einsum("bchw,bdhw->bcd", m, m) / m[0].size for m in (found, wanted)]
                     style += np.abs(grams[0] - grams[1]).mean()
     variation = np.abs(np.diff(final, axis=3)).mean() + np.abs(np.diff(final, axis=2)).mean()
-    weights = LossWeights(2.0, 3.0, 0.5, 7.0, 11.0)
+    weights = LossWeights(2.0, 3.0, 0.5, 7.0, 11.0, squared=13.0)
     got = inpainting_loss(
         [torch.from_numpy(o) for o in outputs], torch.from_numpy(truth), torch.from_numpy(mask), weights, Twice()
     )
     wanted = {"hole": 2 * hole, "known": 3 * known, "perceptual": perceptual / 2, "style": 7 * style}
-    assert {name: float(value) for name, value in got.items()} == pytest.approx({**wanted, "variation": 11 * variation})
+    wanted |= {"variation": 11 * variation, "squared": 13 * squared}
+    assert {name: float(value) for name, value in got.items()} == pytest.approx(wanted)

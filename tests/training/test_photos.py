@@ -151,6 +151,25 @@ def test_the_papers_framing(tmp_path: Path) -> None:
     assert len(places) > 20
 
 
+def test_pieces_of_random_scale_and_stretch(tmp_path: Path) -> None:
+    """A piece is `scales` crops on its longer side; its sides differ by at most `stretch`, either way."""
+    ramp = np.zeros((200, 200, 3), np.uint8)
+    ramp[..., 2] = np.arange(200)[None]
+    ramp[..., 1] = np.arange(200)[:, None]
+    cv2.imwrite(str(tmp_path / "ramp.png"), ramp)
+    photos, ratios, sides = read_folders([tmp_path]), [], []
+    for seed in range(60):
+        crop = photos.crop(np.random.default_rng(seed), 64, scales=(1.5, 2.5), stretch=1.5).astype(int)
+        assert crop.shape == (64, 64, 3)
+        across, down = abs(crop[32, 63, 0] - crop[32, 0, 0]), crop[63, 32, 1] - crop[0, 32, 1]
+        ratios.append(across / down)
+        sides.append(max(across, down))
+    assert 1 / 1.6 < min(ratios) < 0.8
+    assert 1.2 < max(ratios) < 1.6
+    assert 88 < min(sides) < 110
+    assert 145 < max(sides) < 162
+
+
 def test_big_photos_are_kept_small(tmp_path: Path) -> None:
     write(tmp_path / "big.png", 50, 60, 300)
     (kept,) = read_folders([tmp_path], long_side=100).groups[0]

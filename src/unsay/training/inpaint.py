@@ -39,6 +39,8 @@ class Inpainter(pl.LightningModule):
         self.config = config
         self.network: nn.Module = MADF(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         recompute_all(self.network, config.recompute)
+        if config.machine.compiled:
+            self.network.compile()
         self.average: nn.Module = MADF(config.network).requires_grad_(False).eval()
         self.average.load_state_dict(self.network.state_dict())
         self._features = [features]  # in a list, so that the frozen network stays out of the checkpoint

@@ -9,6 +9,7 @@ from unsay.models.madf import MADFConfig
 from unsay.training.holes import MaskConfig
 from unsay.training.inpaint_losses import LossWeights
 from unsay.training.machine import MachineConfig
+from unsay.training.photos import SCALES
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 MAY_CHANGE = ("machine", "recompute", "out", "save_every", "save_minutes", "pictures_every")
@@ -41,6 +42,10 @@ class InpaintConfig:
     """The network sees `crop` x `crop` pixels, a multiple of 2**levels."""
     short_side: int = 0
     """Photos' shorter side before they are cropped (the paper: 572 for crops of 512); 0: crops of random scale."""
+    scales: tuple[float, float] = SCALES
+    """With `short_side` 0 the pieces that are cut out and resized are so many crops wide."""
+    stretch: float = 1.0
+    """With `short_side` 0 their height and width differ by a random factor of at most so much."""
     batch: int = 16
     """Crops a step, in each process."""
     steps: int = 12000
@@ -77,11 +82,14 @@ def check_config(config: InpaintConfig) -> None:
         raise BadInput(f"crop is {config.crop}; with {config.network.levels} levels give a multiple of {multiple}")
     if config.short_side and config.short_side < config.crop:
         raise BadInput(f"short_side is {config.short_side}, less than crop, {config.crop}: give at least that, or 0")
+    if not 0 < config.scales[0] <= config.scales[1] or not config.stretch >= 1:
+        found = f"scales are {list(config.scales)}, stretch {config.stretch}"
+        raise BadInput(f"{found}; scales are two positive factors, the smaller one first, and stretch is at least 1")
     if config.batch < 1 or config.steps < 1 or config.save_every < 1:
         found = f"batch is {config.batch}, steps {config.steps}, save_every {config.save_every}"
         raise BadInput(f"{found}; each must be at least 1")
     losses = config.losses
-    used = (losses.hole, losses.known, losses.variation) + (
+    used = (losses.hole, losses.squared, losses.known, losses.variation) + (
         (losses.perceptual, losses.style) if config.features else ()
     )
     if min(used) < 0 or not any(used):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -36,15 +37,16 @@ class CropBatches(Dataset[tuple[Tensor, Tensor]]):
         return self.config.steps
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        """Normalised photos [B, 3, S, S] and masks [B, 1, S, S], 1 = keep, of step `first` + i."""
+        """Photos [B, 3, S, S] uint8 and masks [B, 1, S, S] bool, True = keep, of step `first` + i."""
         places = range(self.rank * self.config.batch, (self.rank + 1) * self.config.batch)
         crops, holes = zip(*(self._crop(self.first + i, place) for place in places), strict=True)
-        keep = torch.from_numpy(~np.stack(holes)).float().unsqueeze(1)
-        return normalise(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)), keep
+        keep = torch.from_numpy(~np.stack(holes)).unsqueeze(1)
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), keep
 
     def _crop(self, step: int, place: int) -> tuple[Pixels, Mask]:
-        size, rng = self.config.crop, np.random.default_rng((self.config.seed, step, place))
-        return self.photos.crop(rng, size, self.config.short_side), self.holes.draw(rng, size, size)
+        config, rng = self.config, np.random.default_rng((self.config.seed, step, place))
+        crop = self.photos.crop(rng, config.crop, config.short_side, config.scales, config.stretch)
+        return crop, self.holes.draw(rng, config.crop, config.crop)
 
 
 class InpaintData(pl.LightningDataModule):
@@ -60,7 +62,24 @@ class InpaintData(pl.LightningDataModule):
         trainer = self.trainer
         first, rank = (trainer.global_step, trainer.global_rank) if trainer else (0, 0)
         batches = CropBatches(photos, self.config, first, rank)
-        return DataLoader(batches, batch_size=None, shuffle=False, num_workers=self.config.machine.workers)
+        workers = self.config.machine.workers
+        return DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=workers,
+            worker_init_fn=_alone if workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], _: int) -> tuple[Tensor, Tensor]:
+        """Bytes travel to the device; there photos are normalised, and masks become 1 = keep, 0 = hole."""
+        photos, keep = batch
+        return normalise(photos), keep.float()
+
+
+def _alone(_: int) -> None:
+    """A reading process works on one core: there are as many of them as the machine has to spare."""
+    cv2.setNumThreads(1)
 
 
 def read_photos(config: InpaintConfig) -> Photos:

@@ -24,6 +24,8 @@ class LossWeights:
     """L1 of those features' Gram matrices, last output only, raw and composited."""
     variation: float = 0.1
     """Total variation of the composited last output."""
+    squared: float = 0.0
+    """Squared error inside the hole, every output (ours; 0 in the paper)."""
     last_only: bool = False
     """All terms on the last output and none on those before: what the paper's stage-by-stage losses are compared to."""
 
@@ -34,9 +36,9 @@ def inpainting_loss(
     """Every term, already weighted; their sum is the loss.
 
     outputs: raw outputs [B, 3, H, W] from coarse to fine; truth [B, 3, H, W]; mask [B, 1, H, W], 1 = keep. `features`
-    maps an image to a list of feature maps; without it the perceptual and style terms are left out. L1 terms are means
-    over all pixels and channels of the image, inside and outside the hole alike; perceptual and style terms are sums
-    over the maps. A network without refinement decoders has the perceptual term on its only output.
+    maps an image to a list of feature maps; without it the perceptual and style terms are left out. L1 terms and
+    squares are means over all pixels and channels of the image, inside and outside the hole alike; perceptual and style
+    terms are sums over the maps. A network without refinement decoders has the perceptual term on its only output.
 
     The authors' release computes the style term on output 1 by an indexing slip; here it is the last output, as the
     paper says.
@@ -45,6 +47,8 @@ def inpainting_loss(
     losses: dict[str, Tensor] = {}
     if weights.hole:
         losses["hole"] = weights.hole * _total([((o - truth) * (1 - mask)).abs().mean() for o in shallow])
+    if weights.squared:
+        losses["squared"] = weights.squared * _total([((o - truth) * (1 - mask)).square().mean() for o in shallow])
     if weights.known:
         losses["known"] = weights.known * _total([((o - truth) * mask).abs().mean() for o in shallow])
     if weights.variation:

@@ -27,7 +27,9 @@ class MachineConfig:
     """How it is computed; handed on to PyTorch Lightning's trainer.
 
     `devices` -1: all. `strategy`: "auto", "ddp" and so on. `precision`: "32-true", "bf16-mixed", "16-mixed".
-    `threads`: of each process; `workers`: processes that read photos.
+    `threads`: of each process; `workers`: processes that read photos. `repeatable`: arithmetic that gives the same
+    numbers each time, bit for bit; without it a GPU picks its fastest, and a resumed run is only nearly the same.
+    `compiled`: the inpainting network runs through torch.compile: a minute or two at the start, then faster steps.
     """
 
     accelerator: str = "auto"
@@ -37,6 +39,8 @@ class MachineConfig:
     precision: str = "32-true"
     threads: int = 2
     workers: int = 0
+    repeatable: bool = True
+    compiled: bool = False
 
 
 def settle(machine: MachineConfig, seed: int) -> None:
@@ -70,7 +74,8 @@ def make_trainer(
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         log_every_n_steps=10,
-        deterministic="warn",
+        deterministic="warn" if machine.repeatable else False,
+        benchmark=not machine.repeatable,
     )
 
 

@@ -15,6 +15,8 @@ from unsay.results import Pixels
 from unsay.training.layouts import layout_photos
 
 log = logging.getLogger(__name__)
+SCALES = (0.6, 1.6)
+"""A piece that is cut at random is so many crops wide."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,31 @@ class Photos:
     def __len__(self) -> int:
         return sum(len(group) for group in self.groups)
 
-    def crop(self, rng: np.random.Generator, size: int, short_side: int = 0) -> Pixels:
+    def crop(
+        self,
+        rng: np.random.Generator,
+        size: int,
+        short_side: int = 0,
+        scales: tuple[float, float] = SCALES,
+        stretch: float = 1.0,
+    ) -> Pixels:
         """A random square crop [size, size, 3] uint8 RGB: random photo, place, flip.
 
-        `short_side`: the photo's shorter side is brought to that first, as in the paper; 0: the crop has a random
-        scale instead, 0.6 to 1.6 crops wide (ours).
+        `short_side`: the photo's shorter side is brought to that first, as in the paper; 0: a piece of random size is
+        cut instead, `scales` crops on its longer side, and resized (ours). `stretch`: that piece's sides then differ by
+        a random factor of at most so much.
         """
         group = self.groups[int(rng.choice(len(self.groups), p=self.weights))]
         photo = _readable(group, int(rng.integers(len(group))))
         if short_side:
             photo = _resize(photo, short_side / min(photo.shape[:2]))
         height, width = photo.shape[:2]
-        side = size if short_side else int(min(size * rng.uniform(0.6, 1.6), height, width))
-        y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        piece = photo[y : y + side, x : x + side]
-        if side != size:
-            method = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+        side = size if short_side else int(min(size * rng.uniform(*scales), height, width))
+        rows, columns = (side, side) if short_side or stretch == 1 else _stretched(rng, side, stretch)
+        y, x = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+        piece = photo[y : y + rows, x : x + columns]
+        if (rows, columns) != (size, size):
+            method = cv2.INTER_AREA if min(rows, columns) > size else cv2.INTER_CUBIC
             piece = np.asarray(cv2.resize(piece, (size, size), interpolation=method), np.uint8)
         if rng.random() < 0.5:
             piece = piece[:, ::-1]
@@ -110,6 +121,12 @@ def _read(path: Path, long_side: int) -> bytes:
         return data
     smaller = _resize(photo, scale)[..., ::-1]
     return bytes(cv2.imencode(".jpg", smaller, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+
+
+def _stretched(rng: np.random.Generator, side: int, stretch: float) -> tuple[int, int]:
+    """Rows and columns of a piece whose longer side is `side`."""
+    factor = float(np.exp(rng.uniform(-1, 1) * np.log(stretch)))
+    return max(1, round(side * min(1.0, factor))), max(1, round(side * min(1.0, 1 / factor)))
 
 
 def _resize(photo: Pixels, scale: float) -> Pixels:
