@@ -51,6 +51,8 @@ SEARCHED: dict[str, tuple[float, float]] = {
     "kind_margin": (0.0, 2.5),
     "unseen_scale": (0.4, 2.2),
     "unseen_bonus": (-1.0, 2.5),
+    "worn_weight": (0.0, 1.5),
+    "worn_floor": (-8.0, -1.0),
     "background_classes": (0.0, 0.8),
     "background_margin": (-1.0, 2.5),
     "best_region": (0.1, 1.0),

@@ -95,6 +95,9 @@ def test_rates_and_means_are_those_of_the_cases(result: dict[str, object]) -> No
     assert rates["not_found"] == pytest.approx(len(cases(result, "lake")) / len(all_cases))
     assert rates["refused"] == pytest.approx(len(cases(result, "leaf")) / len(all_cases))
     assert rates["iou"] == pytest.approx(np.mean([c["iou"] for c in found]))
+    by_noun = [np.mean([c["iou"] for c in cases(result, word)]) for word in COLOURS]
+    assert rates["miou"] == pytest.approx(np.mean(by_noun))
+    assert result["nouns"] == len(COLOURS)
     for group, members in (("all", all_cases), ("found", found)):
         assert [row["method"] for row in result[group]] == list(METHODS)
         for row in result[group]:

@@ -24,7 +24,10 @@ def test_vectors_come_back_as_unit_vectors(packed: bool, tmp_path: Path) -> None
     write_colour_bundle(tmp_path)
     nouns, classes = unit(3, 0), unit(5, 1)
     spread = np.cov(nouns.T).astype(np.float16 if packed else np.float32)
-    words = {"vocabulary": ["a", "b", "c"], "photos": [3, 2, 1], "visible": [], "narrower": {}, "classes": {"a": [1]}}
+    words = {"vocabulary": ["a", "b", "c"], "photos": [3, 2, 1], "visible": [], "narrower": {"person": [2]}}
+    words |= {"classes": {"a": [1]}}
+    if packed:
+        words |= {"related": {"families": [[1], [3, 4]], "words": [[[0, 1], "wolf|fox"], [[1], "elk"]], "worn": [2]}}
     (tmp_path / "words.json").write_text(json.dumps(words))
     arrays = {"vocabulary": nouns.astype(np.float16), "classes": classes.astype(np.float16)}
     arrays = pack_rows("vocabulary", nouns) | pack_rows("classes", classes) if packed else arrays
@@ -37,6 +40,12 @@ def test_vectors_come_back_as_unit_vectors(packed: bool, tmp_path: Path) -> None
         assert mine.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(mine, axis=1), 1, atol=1e-6)
         assert (mine * theirs).sum(1).min() > 0.9999
+    families = {"wolf": [[1], [3, 4]], "fox": [[1], [3, 4]], "elk": [[3, 4]]}
+    assert (found.related, found.worn) == ((families, [2]) if packed else ({}, []))
+    assert found.people == {"person", "c"}
+    assert found.known("elk") == packed
+    assert found.head("old elk") == ("elk" if packed else "old elk")
+    assert (found.head("a"), found.head("old b"), found.head("b qwzx")) == ("a", "b", "b qwzx")
     np.testing.assert_allclose(found.bank_spread, np.cov(nouns.T), atol=1e-4)
 
 

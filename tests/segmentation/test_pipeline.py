@@ -126,5 +126,6 @@ def test_unnamed_things_leave_out_the_words_and_their_kin() -> None:
     assert unnamed_things(["Dogs"], lexicon, constants) == ["cat"]
     assert unnamed_things(["puppy"], lexicon, constants) == ["cat"]
     assert unnamed_things(["beagle"], lexicon, constants) == ["cat"]  # by its classes: no sentence named it
+    assert unnamed_things(["black dog"], lexicon, constants) == ["cat"]
     assert unnamed_things(["animal"], lexicon, constants) == []
     assert unnamed_things(["tree"], lexicon, constants) == ["dog", "cat"]

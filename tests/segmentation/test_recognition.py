@@ -12,6 +12,7 @@ from unsay.segmentation.recognition import (
     Constants,
     calibrated,
     evidence,
+    limits,
     make_queries,
     name_groups,
     presence,
@@ -44,6 +45,21 @@ def lexicon() -> Lexicon:
     places = {w: i for i, w in enumerate(vocabulary)}
     return Lexicon(
         vocabulary, [50, 900, 100], [], kinds, {"dog": [1], "cat": [2]}, vectors, classes, spread[0], spread, places
+    )
+
+
+def with_relatives() -> Lexicon:
+    """A "wolf" has the family of the dog (class 1), and one of dog and cat; "baker" is a person, worn is class 0."""
+    plain = lexicon()
+    return dataclasses.replace(
+        plain,
+        vocabulary=["animal", "dog", "cat", "baker"],
+        photos=[50, 900, 100, 400],
+        vectors=np.vstack([plain.vectors, plain.vectors[:1]]),
+        index={**plain.index, "baker": 3},
+        related={"wolf": [[1], [1, 2]], "fox": [[1, 2]], "baker": [[0]]},
+        people=frozenset({"baker"}),
+        worn=[0],
     )
 
 
@@ -144,3 +160,60 @@ def test_how_far_a_group_must_lead_depends_on_the_photo() -> None:
 def test_without_background_words_a_present_word_takes_what_it_leads_with() -> None:
     nothing = np.full((1, 2), -np.inf, np.float32)
     assert name_groups(np.array([[1.0, -1.0]]), nothing, YES[:1], PLAIN).any()
+
+
+# --- words without classes of their own -------------------------------------------------------------------------------
+
+NO_NAMES = np.array([[1, 0, 0]], np.float32)
+"""A vector far from every class name."""
+KIN = dataclasses.replace(PLAIN, related_scale=0.5, related_weight=2.0, related_floor=-3.0, related_bonus=0.25)
+
+
+def test_a_word_without_classes_is_taken_for_its_relatives() -> None:
+    """Region 0 is of class 1: the wolf's own family; region 1 of class 2: a family of two, so half the share."""
+    queries = make_queries(["wolf"], NO_NAMES, with_relatives(), KIN)
+    assert (queries.kin.tolist(), queries.covered.tolist(), queries.people.tolist()) == ([True], [False], [False])
+    seen = regions((1, 0, 0), (0, 1, 0), (1, 0, 0), logits=[[0, 20, 0], [0, 0, 20], [20, 0, 0]])
+    rows = evidence(queries, seen, KIN)[0]
+    assert rows.tolist() == pytest.approx([0.5 + 2 * 3 + 0.25, 2 * (3 + np.log(0.5)) + 0.25, 0.5 + 0.25], abs=1e-3)
+
+
+def test_a_name_alike_counts_among_relatives() -> None:
+    """The names of classes 0 and 2 are this word's own vector; class 1 is at a right angle to it."""
+    near = dataclasses.replace(KIN, related_similar=0.5)
+    queries = make_queries(["wolf"], np.array([[0, 0, 1]], np.float32), with_relatives(), near)
+    assert queries.related[0].tolist() == pytest.approx([1.0, 1 + np.exp(-2), 1.5])
+
+
+def test_an_attribute_keeps_the_relatives_and_classes_of_its_noun() -> None:
+    words = ["grey wolf", "old dog", "dogged wolfhound"]
+    queries = make_queries(words, NO_NAMES.repeat(3, 0), with_relatives(), KIN)
+    assert queries.kin.tolist() == [True, False, False]
+    assert queries.covered.tolist() == [False, True, False]
+
+
+def test_a_noun_of_many_sentences_needs_no_relatives() -> None:
+    """Four hundred photos: the head knows it."""
+    constants = dataclasses.replace(KIN, trust_photos=20.0)
+    queries = make_queries(["baker"], NO_NAMES, with_relatives(), constants)
+    assert queries.kin.tolist() == [False]
+
+
+def test_people_are_known_by_what_they_wear() -> None:
+    constants = dataclasses.replace(PLAIN, trust_photos=20.0, worn_weight=2.0, worn_floor=-1.0)
+    queries = make_queries(["baker", "sofa"], NO_NAMES.repeat(2, 0), with_relatives(), constants)
+    assert queries.people.tolist() == [True, False]
+    seen = regions((1, 0, 0), (1, 0, 0), logits=[[20, 0, 0], [0, 20, 0]])
+    rows = evidence(queries, seen, constants)
+    assert rows[0].tolist() == pytest.approx([1 + 2 * 1, 1], abs=1e-3)
+    assert rows[1].tolist() == pytest.approx([1, 1])
+
+
+def test_each_kind_of_word_has_its_curve_and_its_limit() -> None:
+    constants = dataclasses.replace(
+        KIN, present_at=1.0, unseen_at=2.0, related_at=3.0, threshold=0.1, unseen_threshold=0.2, related_threshold=0.3
+    )
+    queries = make_queries(["dog", "sofa", "wolf", "qwzx"], NO_NAMES.repeat(4, 0), with_relatives(), constants)
+    assert calibrated(np.array([1.0, 2.0, 3.0, 2.0]), queries, constants).tolist() == [0.5] * 4
+    known = np.array([True, True, True, False])
+    assert limits(queries, known, constants).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.9])

@@ -110,6 +110,7 @@ def table(result: dict[str, Any]) -> str:
         f"not found {rates['not_found']:.0%}, refused {rates['refused']:.0%}; of the others: "
         f"mask IoU {rates['iou']:.2f}, thing left {rates['left']:.1%}, rest touched {rates['touched']:.1%}, "
         f"{rates['seconds']:.2f} s each",
+        f"mIoU over {result['nouns']} nouns, 0 where one is not found: {rates['miou']:.3f}",
     ]
     rows = []
     for group in ("all", "found"):
@@ -206,10 +207,13 @@ def _result(cases: list[Case], about: dict[str, Any]) -> dict[str, Any]:
     rates = {s.replace(" ", "_"): sum(c.status == s for c in cases) / len(cases) for s in ("not found", "refused")}
     for name in ("iou", "left", "touched", "seconds"):
         rates[name] = float(np.mean([getattr(c, name) for c in found])) if found else 0.0
+    nouns = {c.word: [other.iou for other in cases if other.word == c.word] for c in cases}
+    rates["miou"] = float(np.mean([np.mean(ious) for ious in nouns.values()]))
     return {
         "task": "erase",
         **about,
         "cases_judged": len(cases),
+        "nouns": len(nouns),
         "rates": rates,
         "all": [_row(method, cases) for method in METHODS],
         "found": [_row(method, found) for method in METHODS] if found else [],

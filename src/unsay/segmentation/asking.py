@@ -13,7 +13,7 @@ from unsay.bundle import Bundle
 from unsay.errors import BundleError
 from unsay.segmentation.lexicon import Lexicon, bundle_lexicon
 from unsay.segmentation.recipe import read_recipe
-from unsay.segmentation.recognition import Constants, Queries, make_queries
+from unsay.segmentation.recognition import Constants, Queries, limits, make_queries
 from unsay.segmentation.text import word_vectors
 from unsay.segmentation.vision import Array
 
@@ -59,24 +59,22 @@ def _queries(words: tuple[str, ...], bundle: Bundle, constants: Constants) -> Qu
     return make_queries(normal, np.stack(vectors), lexicon, constants)
 
 
-def thresholds(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> Array:
+def thresholds(words: Sequence[str], lexicon: Lexicon, queries: Queries, constants: Constants) -> Array:
     """The bundle's own score [N] from which each word counts as found.
 
     A word that no list knows, in whole or by its last part, may be a slip of the finger: it has to be surer.
     """
-    normal = [lexicon.normal(w) for w in words]
-    known = [not lexicon.vocabulary or lexicon.known(w) or lexicon.known(w.rpartition(" ")[2]) for w in normal]
-    own = np.where([bool(lexicon.classes.get(w)) for w in normal], constants.threshold, constants.unseen_threshold)
-    return np.where(known, own, constants.unknown_threshold).astype(np.float32)
+    known = np.array([not lexicon.vocabulary or lexicon.known(lexicon.head(lexicon.normal(w))) for w in words])
+    return limits(queries, known, constants)
 
 
 def unnamed_things(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:
     """Common things that compete with the user's words as if they had been named too: a cat is no answer to "dog".
 
-    Left out: those that the user named, and those that WordNet puts under a named word or a named word under (by the
-    nouns that it knows, or by the ImageNet classes that both cover: a heron is a bird).
+    Left out: those that the user named ("red car" names a car), and those that WordNet puts under a named word or a
+    named word under (by the nouns that it knows, or by the ImageNet classes that both cover: a heron is a bird).
     """
-    named = {lexicon.normal(w) for w in words}
+    named = _named(words, lexicon)
     kinds = {lexicon.vocabulary[i] for w in named for i in lexicon.narrower.get(w, [])}
     covered = [classes for w in named if (classes := set(lexicon.classes.get(w, [])))]
 
@@ -89,5 +87,10 @@ def unnamed_things(words: Sequence[str], lexicon: Lexicon, constants: Constants)
 
 def background_words(words: Sequence[str], lexicon: Lexicon, constants: Constants) -> list[str]:
     """The background words without those that the user named: a word that the user names is never background."""
-    named = {lexicon.normal(w) for w in words}
+    named = _named(words, lexicon)
     return [w for w in constants.background if w not in named]
+
+
+def _named(words: Sequence[str], lexicon: Lexicon) -> set[str]:
+    normal = {lexicon.normal(w) for w in words}
+    return normal | {lexicon.head(w) for w in normal}

@@ -2,17 +2,19 @@
 
 Files (made by `unsay.training.segment_bundle`): `words.json` with `vocabulary` (the nouns of the training sentences,
 most frequent first), `photos` (of how many training photos each is), `visible` (indices of those fit to be named to a
-person), `narrower` (word -> indices of its kinds in the vocabulary) and `classes` (word -> ImageNet classes that
-it covers); `words.npz` with the text embeddings of the vocabulary and of the class names, and the bank: mean and
-covariance of the region embeddings of training photos, against which every score is read. Embeddings lie in the file as
-int8 with a scale a row (`vocabulary` and `vocabulary_scale`), or as fp16 or fp32 without one.
+person), `narrower` (word -> indices of its kinds in the vocabulary), `classes` (word -> ImageNet classes that
+it covers) and `related` (`families`, lists of classes; `words`, pairs of family numbers and of the words, joined by
+"|", whose families those are; `worn`, the classes of what people wear; a bundle may lack it); `words.npz` with the text
+embeddings of the vocabulary and of the class names, and the bank: mean and covariance of the region embeddings of
+training photos, against which every score is read. Embeddings lie in the file as int8 with a scale a row (`vocabulary`
+and `vocabulary_scale`), or as fp16 or fp32 without one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,10 +24,16 @@ from unsay.segmentation.recipe import read_recipe
 from unsay.segmentation.vision import Array
 from unsay.segmentation.words import bare, singular
 
+PERSON = "person"
+
 
 @dataclass(frozen=True, eq=False)
 class Lexicon:
-    """`vectors` [V, E] of `vocabulary`, `class_vectors` [1000, E]: unit length; bank of mean [E], spread [E, E]."""
+    """`vectors` [V, E] of `vocabulary`, `class_vectors` [1000, E]: unit length; bank of mean [E], spread [E, E].
+
+    `related`: for words that cover no class, the families of classes near them in WordNet's tree, small and large;
+    `people`: the vocabulary's words for people; `worn`: the classes that show them.
+    """
 
     vocabulary: list[str]
     photos: list[int]
@@ -37,10 +45,18 @@ class Lexicon:
     bank_mean: Array
     bank_spread: Array
     index: dict[str, int]
+    related: dict[str, list[list[int]]] = field(default_factory=dict)
+    people: frozenset[str] = frozenset()
+    worn: list[int] = field(default_factory=list)
 
     def known(self, word: str) -> bool:
         """Whether a bare word is in any of the lists."""
-        return word in self.index or word in self.classes or word in self.narrower
+        return any(word in names for names in (self.index, self.classes, self.narrower, self.related))
+
+    def head(self, phrase: str) -> str:
+        """The phrase itself where it is known, else its last word where that is ("rusty toolbox": "toolbox")."""
+        last = phrase.rpartition(" ")[2]
+        return phrase if self.known(phrase) or not self.known(last) else last
 
     def seen(self, word: str) -> int:
         """Of how many training photos a bare word is; 0 for one outside the vocabulary."""
@@ -64,7 +80,14 @@ def _read(bundle: Bundle, words: str, vectors: str) -> Lexicon:
         mean, spread = (arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread"))
     index = {w: i for i, w in enumerate(stored["vocabulary"])}
     lists = (stored["vocabulary"], stored["photos"], stored["visible"], stored["narrower"], stored["classes"])
-    return Lexicon(*lists, nouns, classes, mean, spread, index)
+    related = stored.get("related", {"families": [], "words": [], "worn": []})
+    people = {PERSON, *(stored["vocabulary"][i] for i in stored["narrower"].get(PERSON, []))}
+    return Lexicon(*lists, nouns, classes, mean, spread, index, _families(related), frozenset(people), related["worn"])
+
+
+def _families(related: dict[str, Any]) -> dict[str, list[list[int]]]:
+    lists = (([related["families"][i] for i in numbers], words) for numbers, words in related["words"])
+    return {word: found for found, words in lists for word in words.split("|")}
 
 
 def _empty() -> Lexicon:

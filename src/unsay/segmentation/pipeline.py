@@ -70,7 +70,7 @@ def recognise(
     rows = evidence(queries, scene.regions, constants) - reference
     strength = presence(rows, constants)
     scores = calibrated(strength, queries, constants)
-    limits = thresholds(asked, lexicon, constants)
+    limits = thresholds(asked, lexicon, queries, constants)
     if options.threshold is not None:
         limits[: len(words)] = options.threshold
     present = (scores >= limits) & standing(strength, queries, constants)
@@ -111,6 +111,6 @@ def nearest_words(scene: Scene, bundle: Bundle, constants: Constants) -> tuple[s
     queries = bundle.part("own list", lambda: ask(words, bundle, constants))
     rows = evidence(queries, scene.regions, constants) - _reference(scene, bundle, constants)
     scores = calibrated(presence(rows, constants), queries, constants)
-    limits = thresholds(words, lexicon, constants)
+    limits = thresholds(words, lexicon, queries, constants)
     best = np.argsort(-scores, kind="stable")[:NEAREST]
     return tuple(words[i] for i in best if scores[i] >= limits[i])

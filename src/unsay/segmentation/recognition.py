@@ -19,6 +19,8 @@ from unsay.segmentation.vision import Array
 
 ANIMAL_CLASSES = 398
 """ImageNet's classes before this one are animals."""
+MOSTLY = 0.5
+"""A word whose head is trusted less than this is taken for its relatives among the classes too."""
 
 _BACKGROUND = (
     "sky grass tree water road wall building ground field sand snow rock floor mountain dirt fence forest river "
@@ -59,6 +61,18 @@ class Constants:
     unseen_scale: float = 1.3
     unseen_bonus: float = 0.5
     """Scale and bonus of words that the trunk's classes do not cover, people above all: the head alone speaks."""
+    worn_weight: float = 0.0
+    worn_floor: float = -6.0
+    """What each nat of the log share of garments and the like above the floor is worth for people, in units."""
+    related_scale: float = 1.0
+    related_weight: float = 0.5
+    related_floor: float = -6.0
+    related_similar: float = 0.05
+    related_bonus: float = 0.0
+    """Words without classes of their own, but with relatives among them ("giraffe": "gazelle"): the scale of the head's
+    evidence; the units that each nat of the relatives' log share above the floor is worth; the distance in text space
+    over which a class's share falls by e; and what is added.
+    """
     background_classes: float = 0.4
     background_margin: float = 0.75
     """Weight of the classes in background words, and what a word must beat the best of them by in a region."""
@@ -78,13 +92,19 @@ class Constants:
     present_slope: float = 1.7
     unseen_at: float = 3.0
     unseen_slope: float = 1.7
-    """Presence at which a word is as likely there as not and the slope there, with ImageNet classes and without: the
-    score of a word is its probability to be there, were it asked of as many photos that have it as of others.
+    related_at: float = 3.0
+    related_slope: float = 1.7
+    """Presence at which a word is as likely there as not and the slope there, with ImageNet classes, without, and with
+    relatives among them: the score of a word is its probability to be there, were it asked of as many photos that have
+    it as of others.
     """
     threshold: float = 0.5
     unseen_threshold: float = 0.5
+    related_threshold: float = 0.5
     unknown_threshold: float = 0.9
-    """The score from which a word is found: with ImageNet classes, without, and a word that no list knows."""
+    """The score from which a word is found: with ImageNet classes, without, with relatives among them, and a word that
+    no list knows.
+    """
     background: tuple[str, ...] = BACKGROUND
     things: tuple[str, ...] = THINGS
     thing_margin: float = 0.75
@@ -100,7 +120,9 @@ class Queries:
     `vectors` [Q, E] of each word and its kinds, the word's own first, at `starts` [N]; each with the cosine that is one
     `unit` of evidence [Q] and a `margin` [Q] that a kind has to pay. `classes` [N, 1000]: the share of each ImageNet
     class that counts for the word; `covered` [N]: whether WordNet puts any class under it; `animal` [N]: whether those
-    are animals; `trust` [N] in 0..1: how much the head's evidence counts for a covered word.
+    are animals; `trust` [N] in 0..1: how much the head's evidence counts for a covered word; `related` [N, 1000]: the
+    share of each class as a relative; `kin` [N]: whether a word that is not covered is taken for them; `people` [N]:
+    whether it is a word for people that the head knows, `worn` [1000]: the classes that speak for it.
     """
 
     vectors: Array
@@ -111,6 +133,10 @@ class Queries:
     covered: npt.NDArray[np.bool_]
     animal: npt.NDArray[np.bool_]
     trust: Array
+    related: Array
+    kin: npt.NDArray[np.bool_]
+    people: npt.NDArray[np.bool_]
+    worn: Array
 
 
 def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Queries:
@@ -121,15 +147,21 @@ def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: 
     rows = [part for v, k in zip(own, kinds, strict=True) for part in ([v], [lexicon.vectors[i] for i in k])]
     vectors = np.array([row for part in rows for row in part], np.float32)
     margin = np.concatenate([_margins(word, k, lexicon, constants) for word, k in zip(words, kinds, strict=True)])
-    classes = [lexicon.classes.get(word, []) for word in words]
+    heads = [lexicon.head(word) for word in words]
+    classes = [lexicon.classes.get(head, []) for head in heads]
     covered = np.array([bool(c) for c in classes])
     animal = np.array([bool(c) and min(c) < ANIMAL_CLASSES for c in classes])
-    shares = _class_shares(words, own, lexicon, constants)
     seen = np.array(
-        [max([lexicon.seen(w), *(lexicon.photos[i] for i in k)]) for w, k in zip(words, kinds, strict=True)]
+        [max([lexicon.seen(h), *(lexicon.photos[i] for i in k)]) for h, k in zip(heads, kinds, strict=True)]
     )
     trust = (seen / (seen + max(constants.trust_photos, 1e-6))).astype(np.float32)
-    return Queries(vectors, starts, _units(vectors, lexicon, constants), margin, shares, covered, animal, trust)
+    kin = ~covered & np.array([h in lexicon.related for h in heads]) & (trust < MOSTLY)
+    shares, related = _class_shares(heads, own, lexicon, constants), _related_shares(heads, own, lexicon, constants)
+    people = ~covered & ~kin & np.array([h in lexicon.people for h in heads])
+    worn = np.zeros(shares.shape[1], np.float32)
+    worn[lexicon.worn] = 1.0
+    units = _units(vectors, lexicon, constants)
+    return Queries(vectors, starts, units, margin, shares, covered, animal, trust, related, kin, people, worn)
 
 
 def _margins(word: str, kinds: list[int], lexicon: Lexicon, constants: Constants) -> Array:
@@ -154,8 +186,15 @@ def evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
     classes = _class_evidence(queries, regions, constants) * constants.class_weight
     trust = queries.trust[:, None]
     both = trust * head + (1 + constants.alone * (1 - trust)) * classes
-    unseen = constants.unseen_scale * head + constants.unseen_bonus
-    return np.asarray(np.where(queries.covered[:, None], both, unseen), np.float32)
+    other = constants.unseen_scale * head + constants.unseen_bonus
+    if queries.people.any():
+        worn = constants.worn_weight * _log_share(queries.worn[None], regions, constants.worn_floor)
+        other += queries.people[:, None] * worn
+    if queries.kin.any():
+        relatives = constants.related_weight * _log_share(queries.related, regions, constants.related_floor)
+        kin = constants.related_scale * head + relatives + constants.related_bonus
+        other = np.where(queries.kin[:, None], kin, other)
+    return np.asarray(np.where(queries.covered[:, None], both, other), np.float32)
 
 
 def background_evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
@@ -171,9 +210,9 @@ def presence(rows: Array, constants: Constants) -> Array:
 
 
 def calibrated(strength: Array, queries: Queries, constants: Constants) -> Array:
-    """Presence [N] as scores in [0, 1]; words with classes and others each have a curve of their own."""
-    at = np.where(queries.covered, constants.present_at, constants.unseen_at)
-    slope = np.where(queries.covered, constants.present_slope, constants.unseen_slope)
+    """Presence [N] as scores in [0, 1]; words with classes, with relatives and others each have their own curve."""
+    at = _by_kind(queries, constants.present_at, constants.related_at, constants.unseen_at)
+    slope = _by_kind(queries, constants.present_slope, constants.related_slope, constants.unseen_slope)
     return np.asarray(1 / (1 + np.exp(slope * (at - strength))), np.float32)
 
 
@@ -208,11 +247,18 @@ def _head_evidence(queries: Queries, regions: Regions) -> Array:
 
 
 def _class_evidence(queries: Queries, regions: Regions, constants: Constants) -> Array:
-    """Log share of the word's classes above the floor, [N, K + 1]; 0 where the bundle knows no classes."""
+    return _log_share(queries.classes, regions, constants.class_floor)
+
+
+def _log_share(shares: Array, regions: Regions, floor: float) -> Array:
+    """Log of the classes' shares above the floor, [N, K + 1]; 0 where the bundle knows no classes."""
     if not regions.logits.shape[1]:
-        return np.zeros((len(queries.classes), len(regions.logits)), np.float32)
-    shares = queries.classes @ _softmax(regions.logits).T
-    return np.asarray(np.maximum(np.log(shares + 1e-9) - constants.class_floor, 0), np.float32)
+        return np.zeros((len(shares), len(regions.logits)), np.float32)
+    return np.asarray(np.maximum(np.log(shares @ _softmax(regions.logits).T + 1e-9) - floor, 0), np.float32)
+
+
+def _by_kind(queries: Queries, covered: float, kin: float, other: float) -> Array:
+    return np.where(queries.covered, covered, np.where(queries.kin, kin, other)).astype(np.float32)
 
 
 def _softmax(logits: Array) -> Array:
@@ -227,3 +273,22 @@ def _class_shares(words: Sequence[str], own: Array, lexicon: Lexicon, constants:
     for row, word in enumerate(words):
         shares[row, lexicon.classes.get(word, [])] = 1.0
     return np.asarray(shares, np.float32)
+
+
+def _related_shares(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Array:
+    """One over the size of the smallest family that a class shares with the word, and more for names alike."""
+    if not lexicon.class_vectors.size:
+        return np.zeros((len(words), 0), np.float32)
+    shares = np.exp((own @ lexicon.class_vectors.T - 1) / constants.related_similar)
+    for row, word in enumerate(words):
+        near = np.zeros(shares.shape[1], np.float32)
+        for family in lexicon.related.get(word, []):
+            near[family] = np.maximum(near[family], 1 / len(family))
+        shares[row] += near
+    return np.asarray(shares, np.float32)
+
+
+def limits(queries: Queries, known: npt.NDArray[np.bool_], constants: Constants) -> Array:
+    """The score [N] from which each word counts as found; `known` [N]: whether any list has it."""
+    own = _by_kind(queries, constants.threshold, constants.related_threshold, constants.unseen_threshold)
+    return np.where(known, own, constants.unknown_threshold).astype(np.float32)

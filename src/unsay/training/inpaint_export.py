@@ -18,7 +18,7 @@ from unsay.training.config import config_from
 from unsay.training.inpaint import averaged_weights
 from unsay.training.inpaint_config import InpaintConfig
 from unsay.training.inpaint_data import MEAN, STD
-from unsay.training.segment_export import halve_weights, quantise_weights, save, to_onnx
+from unsay.training.segment_export import halve_weights, quantise_weights, save, simplified, to_onnx
 
 FILE = "filler.onnx"
 MAX_SIDE = 256
@@ -55,15 +55,19 @@ def export_network(network: MADF, path: Path, *, half: bool = True, int8: bool =
 
 
 def local_graph(network: MADF) -> onnx.ModelProto:
-    """`network` as the ONNX graph of `export_network`, in memory."""
+    """`network` as the ONNX graph of `export_network`, in memory.
+
+    Thousands of small operators work out the regions; simplified, it opens in a third of the time.
+    """
     side, axes = 2**network.config.levels, {2: "height", 3: "width"}
-    return to_onnx(
+    traced = to_onnx(
         LocalMADF(network),
         (torch.zeros(1, 3, side, 2 * side), torch.ones(1, 1, side, 2 * side), torch.tensor([8, 8, 24, 40])),
         ["image", "mask", "box"],
         ["fill"],
         {"image": axes, "mask": axes, "fill": {2: "rows", 3: "columns"}},
     )
+    return simplified(traced)
 
 
 def madf_section(network: MADF, max_side: int, files: Sequence[str] = (FILE,)) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def export_lexicon(
         "visible": [index[w] for w in named],
         "narrower": {w: sorted(v) for w, v in sorted(narrower.items())},
         "classes": {w: c for w, c in wordnet["classes"].items() if w not in PEOPLE},
+        "related": wordnet["related"],
     }
     (out / "words.json").write_text(json.dumps(lexicon, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
     embed = data.networks.embed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,24 @@ def to_onnx(
             dynamo=False,
         )
     return onnx.load_from_string(stream.getvalue())
+
+
+def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network in fewer operators: what ONNX Runtime's basic level would make of it at every opening."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / "model.onnx")
+        options.log_severity_level = 3  # it warns that what it writes may be for this machine alone: not at this level
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        simple = onnx.load(options.optimized_model_filepath)
+    used = {node.domain for node in simple.graph.node}
+    kept = [entry for entry in simple.opset_import if entry.domain in used]
+    del simple.opset_import[:]
+    simple.opset_import.extend(kept)
+    return simple
 
 
 def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
