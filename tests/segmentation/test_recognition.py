@@ -129,14 +129,34 @@ def test_a_score_is_even_where_its_curve_says_and_grows() -> None:
     assert low[2] == pytest.approx(1 / (1 + np.exp(-1.0)))
 
 
+def stand(presences: tuple[float, ...], constants: Constants, named: int = 3) -> list[bool]:
+    """Whether dog, cat and sofa stand, each strongest in region 0 and as strong there as in the photo."""
+    queries = make_queries(["dog", "cat", "sofa"], np.eye(3, dtype=np.float32), lexicon(), constants)
+    strength = np.array(presences, np.float32)
+    rows = np.stack([strength, strength - 1, strength], axis=1)
+    return standing(rows, strength, queries, named, constants).tolist()
+
+
 def test_words_with_classes_drive_out_those_far_behind_and_others_stand_by_themselves() -> None:
     constants = dataclasses.replace(PLAIN, behind_best=2.0, behind_rival=0.5)
     queries = make_queries(["dog", "cat", "sofa"], np.eye(3, dtype=np.float32), lexicon(), constants)
     assert queries.covered.tolist() == queries.animal.tolist() == [True, True, False]
-    assert standing(np.array([5.0, 4.4, 1.0]), queries, constants).tolist() == [True, False, True]
-    assert standing(np.array([5.0, 4.6, 9.0]), queries, constants).tolist() == [True, True, True]
+    assert stand((5.0, 4.4, 1.0), constants) == [True, False, True]
+    assert stand((5.0, 4.6, 9.0), constants) == [True, True, True]
     wide = dataclasses.replace(constants, behind_rival=9.0)
-    assert standing(np.array([5.0, 2.9, 1.0]), queries, wide).tolist() == [True, False, True]
+    assert stand((5.0, 2.9, 1.0), wide) == [True, False, True]
+
+
+def test_what_nobody_named_drives_out_only_where_the_word_is_strongest() -> None:
+    """The cat is named, the dog and the sofa are not; the dog is the clearer animal of the photo."""
+    constants = dataclasses.replace(PLAIN, behind_best=2.0, behind_rival=0.5, behind_here=-0.5)
+    queries = make_queries(["cat", "dog", "sofa"], np.eye(3, dtype=np.float32)[[2, 1, 0]], lexicon(), constants)
+    strength = np.array([3.0, 8.0, 9.0], np.float32)
+    apart = np.array([[1.0, 4.0, 3.0], [8.0, 3.4, 8.0], [9.0, 9.0, 9.0]], np.float32)
+    assert standing(apart, strength, queries, 1, constants)[0]
+    near = apart.copy()
+    near[1, 1] = 3.6  # the cat has to lead by half a unit
+    assert not standing(near, strength, queries, 1, constants)[0]
 
 
 def test_the_strongest_present_word_takes_a_group_if_it_leads_the_background() -> None:

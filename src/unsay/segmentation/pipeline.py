@@ -73,7 +73,7 @@ def recognise(
     limits = thresholds(asked, lexicon, queries, constants)
     if options.threshold is not None:
         limits[: len(words)] = options.threshold
-    present = (scores >= limits) & standing(strength, queries, constants)
+    present = (scores >= limits) & standing(rows, strength, queries, len(words), constants)
     claims = rows[:, :-1].copy()
     claims[len(words) :] -= constants.thing_margin
     rivals = _background(words, scene, bundle, constants) - reference[:-1]

@@ -83,6 +83,10 @@ class Constants:
     """Words with ImageNet classes whose presence lies further behind the best such word's, and animals that lie further
     behind the best animal's, are not in the photo: classes take each other's share. Others stand by themselves.
     """
+    behind_here: float = -0.5
+    """An animal that in its own best region lies further behind an animal that nobody named is not in the photo; below
+    0 it has to lead by as much. Elsewhere the photo can hold both.
+    """
     middle: float = 0.5
     lead: float = 0.0
     """In a region a word must lead the best background word by a limit: `middle` parts of the middle of the word's
@@ -233,12 +237,21 @@ def name_groups(
     return np.where(np.isfinite(values.max(0)), values.argmax(0) + 1, 0).astype(np.int32)
 
 
-def standing(strength: Array, queries: Queries, constants: Constants) -> npt.NDArray[np.bool_]:
-    """Which words [N] are not driven out by others that the photo has more clearly: classes take each other's share."""
-    best = strength[queries.covered].max(initial=-np.inf)
-    rival = strength[queries.animal].max(initial=-np.inf)
+def standing(rows: Array, strength: Array, queries: Queries, named: int, constants: Constants) -> npt.NDArray[np.bool_]:
+    """Which words [N] are not driven out by others: classes take each other's share.
+
+    The first `named` words are the user's; the rest are things that only compete, each in the region in which a word is
+    strongest. rows [N, K + 1]: the evidence; strength [N]: presence.
+    """
+    mine = strength[:named]
+    best = mine[queries.covered[:named]].max(initial=-np.inf)
+    rival = mine[queries.animal[:named]].max(initial=-np.inf)
+    place = rows[:, :-1].argmax(1)
+    here = rows[np.arange(len(rows)), place]
+    other = rows[named:][queries.animal[named:]][:, place].max(0, initial=-np.inf)
     behind = queries.covered & (strength < best - constants.behind_best)
-    return np.asarray(~behind & ~(queries.animal & (strength < rival - constants.behind_rival)))
+    behind |= queries.animal & (strength < rival - constants.behind_rival)
+    return np.asarray(~behind & ~(queries.animal & (here < other - constants.behind_here)))
 
 
 def _head_evidence(queries: Queries, regions: Regions) -> Array:
