@@ -19,6 +19,8 @@ class SegmentOptions:
     """X, Y, width, height in displayed pixels: keep only the regions whose centre lies inside."""
     point: tuple[int, int] | None = None
     """X, Y in displayed pixels: keep only the region under this point."""
+    outlines: bool = True
+    """Cut each word's outline along the photo's colours; False: whole groups, as their borders were drawn."""
 
 
 @dataclass(frozen=True)

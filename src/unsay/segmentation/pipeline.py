@@ -1,4 +1,4 @@
-"""Words -> masks on one photo: look, ask, recognise, name the groups, draw their borders."""
+"""Words -> masks on one photo: look, ask, recognise, name the groups, draw their borders, cut along the colours."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from unsay.options import SegmentOptions
 from unsay.results import Pixels, Segmentation
 from unsay.segmentation.asking import ask, background_words, read_constants, thresholds, unnamed_things
 from unsay.segmentation.lexicon import bundle_lexicon
+from unsay.segmentation.outlines import follow_colours
 from unsay.segmentation.pieces import check_picks, pick_pieces
 from unsay.segmentation.recognition import (
     Constants,
@@ -47,7 +48,8 @@ def segment_pixels(
     scene = look(rgb, bundle)
     named, scores = recognise(scene, words, bundle, constants, options)
     groups = at_size(scene.groups, rgb)
-    labels = pick_pieces(enlarge(named[groups], rgb), options)
+    drawn = follow_colours(named[groups], rgb) if options.outlines else named[groups]
+    labels = pick_pieces(enlarge(drawn, rgb), options)
     seen = set(np.unique(labels).tolist())
     return Segmentation(
         words=words,
