@@ -30,6 +30,7 @@ def without_classes(source: Path, out: Path, chosen: Path | None = None) -> None
     onnx.save(graph, out / "regions.onnx")
     words = json.loads((out / "words.json").read_text(encoding="utf-8"))
     words["classes"] = {}
+    words.pop("related", None)
     (out / "words.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
     section = json.loads((out / MANIFEST).read_bytes())["segment"]
     if chosen is not None:
