@@ -220,6 +220,12 @@ def calibrated(strength: Array, queries: Queries, constants: Constants) -> Array
     return np.asarray(1 / (1 + np.exp(slope * (at - strength))), np.float32)
 
 
+def limits(queries: Queries, known: npt.NDArray[np.bool_], constants: Constants) -> Array:
+    """The score [N] from which each word counts as found; `known` [N]: whether any list has it."""
+    own = _by_kind(queries, constants.threshold, constants.related_threshold, constants.unseen_threshold)
+    return np.where(known, own, constants.unknown_threshold).astype(np.float32)
+
+
 def name_groups(
     claims: Array, rivals: Array, present: npt.NDArray[np.bool_], constants: Constants
 ) -> npt.NDArray[np.int32]:
@@ -299,9 +305,3 @@ def _related_shares(words: Sequence[str], own: Array, lexicon: Lexicon, constant
             near[family] = np.maximum(near[family], 1 / len(family))
         shares[row] += near
     return np.asarray(shares, np.float32)
-
-
-def limits(queries: Queries, known: npt.NDArray[np.bool_], constants: Constants) -> Array:
-    """The score [N] from which each word counts as found; `known` [N]: whether any list has it."""
-    own = _by_kind(queries, constants.threshold, constants.related_threshold, constants.unseen_threshold)
-    return np.where(known, own, constants.unknown_threshold).astype(np.float32)
