@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import logging
@@ -125,3 +126,43 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, config: DataConfig, message
     (tmp_path / "empty.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(BadInput, match=message):
         open_pairs(DataConfig(config.kind, str(tmp_path), config.captions), tmp_path / "cache")
+
+
+def write_scenes(folder: Path, split: str = "train") -> None:
+    thing = {"index": 1, "word": "dog", "phrase": "a wet dog", "source": "dog.png", "box": [0, 0, 2, 2], "area": 0.2}
+    other = {**thing, "index": 2, "word": "cat", "phrase": "a cat"}
+    line = {
+        "split": split,
+        "name": "0000",
+        "sentence": "a photo of a wet dog and a cat by the sea",
+        **{key: f"{key}s/0000.png" for key in ("image", "background", "mask", "alpha")},
+        "background_source": "Sea",
+        "words": ["dog", "cat"],
+        "things": [thing, other],
+    }
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "0000.png").write_bytes(photo(77))
+    (folder / "scenes.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def test_composed_scenes_follow_the_photos(tmp_path: Path) -> None:
+    config = write_tsv(tmp_path)
+    (tmp_path / "images").mkdir()
+    write_scenes(tmp_path / "scenes")
+    pairs = open_pairs(dataclasses.replace(config, scenes=(str(tmp_path / "scenes"),)), tmp_path / "cache")
+    assert [pairs.name(i) for i in range(len(pairs))] == ["a.png", "b.png", "images/0000.png"]
+    assert pairs.sentences(0) == ['A "dog" .', "It runs ."]
+    assert pairs.sentences(2) == [
+        "a photo of a wet dog and a cat by the sea",
+        "a photo of a wet dog",
+        "a photo of a cat",
+    ]
+    assert (decode(pairs, 2) == 77).all()
+
+
+def test_scenes_to_judge_by_are_not_learned_from(tmp_path: Path) -> None:
+    config = write_tsv(tmp_path)
+    (tmp_path / "images").mkdir()
+    write_scenes(tmp_path / "scenes", "test")
+    with pytest.raises(BadInput, match="another split than train"):
+        open_pairs(dataclasses.replace(config, scenes=(str(tmp_path / "scenes"),)), tmp_path / "cache")

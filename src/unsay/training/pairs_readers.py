@@ -1,4 +1,4 @@
-"""Image-sentence pairs behind one interface: a table with a folder, COCO's captions, WebDataset shards."""
+"""Image-sentence pairs behind one interface: a table with a folder, COCO's captions, WebDataset shards, scenes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from unsay.errors import BadInput
 from unsay.results import Pixels
+from unsay.training.scenes import read_scenes
 
 KINDS = ("tsv", "coco", "webdataset")
 Captions = dict[str, list[str]]
@@ -24,13 +25,15 @@ Captions = dict[str, list[str]]
 class DataConfig:
     """Where the pairs are: `kind` is one of `KINDS`, `path` their folder.
 
-    `captions` and `images`, inside `path`: the file of sentences and the folder of photos (tsv and coco).
+    `captions` and `images`, inside `path`: the file of sentences and the folder of photos (tsv and coco). `scenes`:
+    folders of composed scenes (`unsay prepare scenes`) whose photos come after those.
     """
 
     kind: str = "tsv"
     path: str = "../shared/data/flickr8k"
     captions: str = "captions-train.tsv"
     images: str = "images"
+    scenes: tuple[str, ...] = ()
 
 
 class PairReader(Protocol):
@@ -78,11 +81,52 @@ class FolderPairs:
             raise BadInput(f"cannot read the photo {self.images / self.names[index]}: {error.strerror}") from error
 
 
+class JoinedPairs:
+    """The pairs of several readers, one after the other."""
+
+    def __init__(self, readers: Sequence[PairReader]) -> None:
+        self.places = [(reader, index) for reader in readers for index in range(len(reader))]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name(self, index: int) -> str:
+        """As its own reader calls it."""
+        reader, place = self.places[index]
+        return reader.name(place)
+
+    def sentences(self, index: int) -> Sequence[str]:
+        """Its own reader's sentences."""
+        reader, place = self.places[index]
+        return reader.sentences(place)
+
+    def photo(self, index: int) -> bytes:
+        """Its own reader's bytes."""
+        reader, place = self.places[index]
+        return reader.photo(place)
+
+
 def open_pairs(data: DataConfig, cache: Path) -> PairReader:
     """The reader that `data` asks for. `cache`: a folder for what is worth keeping, such as the index of shards.
 
     Raises `BadInput` for an unknown kind, and for data that are not there or hold no pair.
     """
+    first = _open(data, cache)
+    return JoinedPairs([first, *(read_scene_pairs(Path(folder)) for folder in data.scenes)]) if data.scenes else first
+
+
+def read_scene_pairs(folder: Path) -> FolderPairs:
+    """Composed scenes as pairs: the sentence of each, and one that names each of its things alone.
+
+    Raises `BadInput` for a folder without scenes, and for test scenes: they are there to judge by.
+    """
+    scenes = read_scenes(folder)
+    if any(scene.split != "train" for scene in scenes):
+        raise BadInput(f"{folder} holds scenes of another split than train: make some with `--split train`")
+    return FolderPairs(folder, {s.image: [s.sentence, *(f"a photo of {t.phrase}" for t in s.things)] for s in scenes})
+
+
+def _open(data: DataConfig, cache: Path) -> PairReader:
     folder = Path(data.path)
     if data.kind == "webdataset":
         from unsay.training.pairs_shards import open_shards

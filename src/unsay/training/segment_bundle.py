@@ -200,8 +200,9 @@ def section(config: SegmentConfig) -> dict[str, Any]:
 
 
 def _training(config: SegmentConfig, photos: int, text: str) -> dict[str, Any]:
+    scenes = f", composed scenes among them: {', '.join(config.data.scenes)}" if config.data.scenes else ""
     return {
-        "data": f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)",
+        "data": f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use){scenes}",
         "command": "unsay train segment --config src/unsay/training/configs/segment-starter.yaml",
         "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; its last stages also learn on",
         "text": text,
