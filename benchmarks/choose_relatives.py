@@ -55,7 +55,7 @@ class Case:
 
 
 def look_at(folder: Path, bundle: Bundle) -> list[Case]:
-    """Run the networks over all scenes that have a word of the kind in question."""
+    """Run the networks over all scenes; a case knows its things whose words are of the kind in question."""
     cases = []
     for scene in read_scenes(folder):
         words = [thing.word for thing in scene.things]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unsay.segmentation.outlines import LEAST, follow_colours
+from unsay.segmentation.outlines import follow_colours
 
 
 def scene(size: tuple[int, int] = (120, 160)) -> tuple[np.ndarray, np.ndarray]:
@@ -57,8 +57,7 @@ def test_where_colours_say_nothing_a_label_stays() -> None:
     flat = np.full((60, 80, 3), 128, np.uint8)
     labels = np.zeros((60, 80), np.int32)
     labels[20:40, 20:60] = 1
-    found = follow_colours(labels, flat)
-    assert (found == 1).sum() >= LEAST * 800
+    assert np.array_equal(follow_colours(labels, flat), labels)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 5), (700, 20), (480, 640)])

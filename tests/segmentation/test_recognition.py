@@ -153,10 +153,10 @@ def test_what_nobody_named_drives_out_only_where_the_word_is_strongest() -> None
     queries = make_queries(["cat", "dog", "sofa"], np.eye(3, dtype=np.float32)[[2, 1, 0]], lexicon(), constants)
     strength = np.array([3.0, 8.0, 9.0], np.float32)
     apart = np.array([[1.0, 4.0, 3.0], [8.0, 3.4, 8.0], [9.0, 9.0, 9.0]], np.float32)
-    assert standing(apart, strength, queries, 1, constants)[0]
+    assert standing(apart, strength, queries, 1, constants).all(), "nor is what nobody named driven out by itself"
     near = apart.copy()
     near[1, 1] = 3.6  # the cat has to lead by half a unit
-    assert not standing(near, strength, queries, 1, constants)[0]
+    assert standing(near, strength, queries, 1, constants).tolist() == [False, True, True]
 
 
 def test_the_strongest_present_word_takes_a_group_if_it_leads_the_background() -> None:

@@ -14,6 +14,7 @@ import torch
 
 from madf_literal import lively_network
 from unsay.models.madf import MADF, MADFConfig
+from unsay.training import inpaint_export
 from unsay.training.inpaint import train_inpaint
 from unsay.training.inpaint_config import InpaintConfig
 from unsay.training.inpaint_export import export_inpaint, export_network
@@ -49,6 +50,20 @@ def given(size: tuple[int, int], box: tuple[int, int, int, int], hole: str) -> d
     mask = {"none": np.ones(size), "all": np.zeros(size)}.get(hole, (rng.random(size) > 0.4).astype(float))
     image = rng.standard_normal((1, 3, *size), np.float32)
     return {"image": image, "mask": mask[None, None].astype(np.float32), "box": np.array(box)}
+
+
+def test_the_graph_is_simplified_and_gives_the_same(network: MADF, monkeypatch: pytest.MonkeyPatch) -> None:
+    simple = inpaint_export.local_graph(network)
+    monkeypatch.setattr(inpaint_export, "simplified", lambda model: model)
+    traced = inpaint_export.local_graph(network)
+    assert len(simple.graph.node) < len(traced.graph.node) / 2
+    assert {entry.domain for entry in simple.opset_import} == {""}
+    feed = given((64, 96), (10, 20, 40, 70), "some")
+    fills = [
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feed)[0]
+        for model in (simple, traced)
+    ]
+    np.testing.assert_allclose(fills[0], fills[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("hole", ["none", "all", "some"])

@@ -150,7 +150,7 @@ def test_composed_scenes_follow_the_photos(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     write_scenes(tmp_path / "scenes")
     pairs = open_pairs(dataclasses.replace(config, scenes=(str(tmp_path / "scenes"),)), tmp_path / "cache")
-    assert [pairs.name(i) for i in range(len(pairs))] == ["a.png", "b.png", "images/0000.png"]
+    assert [pairs.name(i) for i in range(len(pairs))] == ["a.png", "b.png", f"{tmp_path}/scenes/images/0000.png"]
     assert pairs.sentences(0) == ['A "dog" .', "It runs ."]
     assert pairs.sentences(2) == [
         "a photo of a wet dog and a cat by the sea",

@@ -23,7 +23,7 @@ SURROUNDINGS = 0.5
 DEEP, DEEPEST = 0.12, 0.6
 """Pixels are surely the thing's from this depth on, likewise, and from this share of the label's greatest depth on."""
 LEAST = 0.3
-"""Where less than this share of a label would be left, its colours say nothing, and it stays as it is."""
+"""Where less than this share of a label's own pixels would be left, its colours say nothing, and it stays as it is."""
 
 
 def follow_colours(labels: Labels, rgb: Pixels) -> Labels:
@@ -63,7 +63,7 @@ def _cut(mine: Mask, others: Mask, small: Pixels) -> Mask | None:
         return None
     found = np.zeros(mine.shape, bool)
     found[box] = _is_thing(_grab_cut(_without(small[box], others[box], ~_is_thing(inside)), inside))
-    return found if found.sum() >= LEAST * mine.sum() else None
+    return found if (found & mine).sum() >= LEAST * mine.sum() else None
 
 
 def _without(colours: Pixels, others: Mask, ground: Mask) -> Pixels:

@@ -145,13 +145,13 @@ class Queries:
 
 def make_queries(words: Sequence[str], own: Array, lexicon: Lexicon, constants: Constants) -> Queries:
     """The queries of normalised words (at least one) whose own text embeddings are `own` [N, E]."""
+    heads = [lexicon.head(word) for word in words]
     known = constants.kind_photos
-    kinds = [[i for i in lexicon.narrower.get(word, []) if lexicon.photos[i] >= known] for word in words]
+    kinds = [[i for i in lexicon.narrower.get(head, []) if lexicon.photos[i] >= known] for head in heads]
     starts = np.cumsum([0, *(1 + len(k) for k in kinds)])[:-1]
     rows = [part for v, k in zip(own, kinds, strict=True) for part in ([v], [lexicon.vectors[i] for i in k])]
     vectors = np.array([row for part in rows for row in part], np.float32)
-    margin = np.concatenate([_margins(word, k, lexicon, constants) for word, k in zip(words, kinds, strict=True)])
-    heads = [lexicon.head(word) for word in words]
+    margin = np.concatenate([_margins(head, k, lexicon, constants) for head, k in zip(heads, kinds, strict=True)])
     classes = [lexicon.classes.get(head, []) for head in heads]
     covered = np.array([bool(c) for c in classes])
     animal = np.array([bool(c) and min(c) < ANIMAL_CLASSES for c in classes])
@@ -257,7 +257,8 @@ def standing(rows: Array, strength: Array, queries: Queries, named: int, constan
     other = rows[named:][queries.animal[named:]][:, place].max(0, initial=-np.inf)
     behind = queries.covered & (strength < best - constants.behind_best)
     behind |= queries.animal & (strength < rival - constants.behind_rival)
-    return np.asarray(~behind & ~(queries.animal & (here < other - constants.behind_here)))
+    behind[:named] |= queries.animal[:named] & (here < other - constants.behind_here)[:named]
+    return np.asarray(~behind)
 
 
 def _head_evidence(queries: Queries, regions: Regions) -> Array:

@@ -113,5 +113,7 @@ def export_inpaint(
         "folders": [Path(f).parent.name + "/" + Path(f).name for f in config.folders],
         "seed": config.seed,
     }
+    if config.init_from:
+        learned["begun from"] = config.init_from
     write_part(folder, "inpaint", section, files=files, training={"inpaint": learned | (notes or {})})
     return folder

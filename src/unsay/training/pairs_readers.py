@@ -123,7 +123,8 @@ def read_scene_pairs(folder: Path) -> FolderPairs:
     scenes = read_scenes(folder)
     if any(scene.split != "train" for scene in scenes):
         raise BadInput(f"{folder} holds scenes of another split than train: make some with `--split train`")
-    return FolderPairs(folder, {s.image: [s.sentence, *(f"a photo of {t.phrase}" for t in s.things)] for s in scenes})
+    said = {str(folder / s.image): [s.sentence, *(f"a photo of {t.phrase}" for t in s.things)] for s in scenes}
+    return FolderPairs(Path(), said)  # by their whole paths: scenes of two folders have the same names
 
 
 def _open(data: DataConfig, cache: Path) -> PairReader:

@@ -53,7 +53,7 @@ class Photos:
         y, x = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
         piece = photo[y : y + rows, x : x + columns]
         if (rows, columns) != (size, size):
-            method = cv2.INTER_AREA if min(rows, columns) > size else cv2.INTER_CUBIC
+            method = cv2.INTER_AREA if max(rows, columns) > size else cv2.INTER_CUBIC
             piece = np.asarray(cv2.resize(piece, (size, size), interpolation=method), np.uint8)
         if rng.random() < 0.5:
             piece = piece[:, ::-1]

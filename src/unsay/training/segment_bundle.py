@@ -200,9 +200,12 @@ def section(config: SegmentConfig) -> dict[str, Any]:
 
 
 def _training(config: SegmentConfig, photos: int, text: str) -> dict[str, Any]:
-    scenes = f", composed scenes among them: {', '.join(config.data.scenes)}" if config.data.scenes else ""
+    data = f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)"
+    if config.data.scenes:
+        scenes = ", ".join(config.data.scenes)
+        data = f"{photos} photos: Flickr8k (Hodosh et al. 2013; research use) and composed scenes of {scenes}"
     return {
-        "data": f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use){scenes}",
+        "data": data,
         "command": "unsay train segment --config src/unsay/training/configs/segment-starter.yaml",
         "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; its last stages also learn on",
         "text": text,
