@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -67,7 +66,6 @@ class InpaintData(pl.LightningDataModule):
             batches,
             batch_size=None,
             num_workers=workers,
-            worker_init_fn=_alone if workers else None,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -75,11 +73,6 @@ class InpaintData(pl.LightningDataModule):
         """Bytes travel to the device; there photos are normalised, and masks become 1 = keep, 0 = hole."""
         photos, keep = batch
         return normalise(photos), keep.float()
-
-
-def _alone(_: int) -> None:
-    """A reading process works on one core: there are as many of them as the machine has to spare."""
-    cv2.setNumThreads(1)
 
 
 def read_photos(config: InpaintConfig) -> Photos:

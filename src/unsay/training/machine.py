@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.warnings import PossibleUserWarning
@@ -44,8 +45,12 @@ class MachineConfig:
 
 
 def settle(machine: MachineConfig, seed: int) -> None:
-    """Set the number of threads and the seed of this process, and let Lightning speak of what matters only."""
+    """Set the number of threads and the seed of this process, and let Lightning speak of what matters only.
+
+    OpenCV's threads do not survive the fork that makes reading processes: with those it works on one, everywhere.
+    """
     torch.set_num_threads(machine.threads)
+    cv2.setNumThreads(1 if machine.workers else machine.threads)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # it advertises
     pl.seed_everything(seed, verbose=False)
 
