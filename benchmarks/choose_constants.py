@@ -208,7 +208,9 @@ def calibrate(data: Data, bundle: Bundle, constants: Constants) -> Constants:
         nouns = [n for n in rows if bool(ask([n], bundle, constants).covered[0]) == covered]
         if not nouns:
             continue
-        losses = np.array([[np.mean([_loss(*rows[n], s, at) for n in nouns]) for s in SLOPES] for at in MIDDLES])
+        losses = np.array(
+            [[np.mean([balanced_loss(*rows[n], s, at) for n in nouns]) for s in SLOPES] for at in MIDDLES]
+        )
         place, steep = np.unravel_index(losses.argmin(), losses.shape)
         at, slope = round(float(MIDDLES[place]), 2), round(float(SLOPES[steep]), 2)
         own = getattr(constants, name)
@@ -275,7 +277,7 @@ def _move(name: str, value: float, rng: np.random.Generator) -> float:
     return float(round(min(high, max(low, moved)), 2))
 
 
-def _loss(there: npt.NDArray[np.bool_], strength: npt.NDArray[np.float32], slope: float, at: float) -> float:
+def balanced_loss(there: npt.NDArray[np.bool_], strength: npt.NDArray[np.float32], slope: float, at: float) -> float:
     """Mean log loss of the scores, photos that have the noun and others weighing the same."""
     raw = slope * (strength - at)
     return float(np.logaddexp(0, -raw[there]).mean() + np.logaddexp(0, raw[~there]).mean()) / 2

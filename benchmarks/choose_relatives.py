@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from choose_constants import SLOPES, balanced_loss
 from unsay.bundle import Bundle, load_bundle
 from unsay.evaluation.inpaint import read_photo
 from unsay.options import SegmentOptions
@@ -41,7 +42,6 @@ SEARCHED = {
     "related_bonus": (-2.0, 2.0),
 }
 ALARMS = 0.12
-SLOPES = np.geomspace(0.3, 6.0, 40)
 MIDDLES = np.arange(-2.0, 8.0, 0.1)
 
 
@@ -124,7 +124,7 @@ def search(cases: list[Case], words: list[str], bundle: Bundle, trials: int, see
 def calibrate(cases: list[Case], words: list[str], bundle: Bundle, constants: Constants, cut: float) -> Constants:
     """Fit place and slope of the curve; the threshold is the score of `cut`."""
     strength, there = strengths(cases, words, bundle, constants)
-    losses = np.array([[_loss(strength[there], strength[~there], s, at) for s in SLOPES] for at in MIDDLES])
+    losses = np.array([[balanced_loss(there, strength, s, at) for s in SLOPES] for at in MIDDLES])
     place, steep = np.unravel_index(losses.argmin(), losses.shape)
     fitted = dataclasses.replace(
         constants, related_at=round(float(MIDDLES[place]), 2), related_slope=round(float(SLOPES[steep]), 2)
@@ -162,11 +162,6 @@ def main() -> None:
 def _move(name: str, value: float, rng: np.random.Generator) -> float:
     low, high = SEARCHED[name]
     return float(round(min(high, max(low, rng.normal(value, (high - low) * rng.choice([0.05, 0.2])))), 3))
-
-
-def _loss(there: npt.NDArray[np.float32], absent: npt.NDArray[np.float32], slope: float, at: float) -> float:
-    """Mean log loss of the scores, words that are there and others weighing the same."""
-    return float(np.logaddexp(0, -slope * (there - at)).mean() + np.logaddexp(0, slope * (absent - at)).mean()) / 2
 
 
 def rounded(score: dict[str, float]) -> dict[str, float]:
