@@ -12,8 +12,6 @@ from PIL import Image
 
 from unsay.errors import BadInput
 from unsay.photo import Photo
-from unsay.photo_containers import jpeg_coding
-from unsay.photo_write import jpeg_quality
 from unsay.results import Patch
 
 SCENE = np.full((48, 64, 3), (90, 120, 150), np.uint8)
@@ -42,19 +40,6 @@ def test_tiff_compression_is_kept_where_it_is_lossless(compression: str) -> None
         np.testing.assert_array_equal(np.array(after)[24:], np.array(before)[24:])
 
 
-def test_the_quality_of_a_jpeg_is_found_again() -> None:
-    image = Image.fromarray(SCENE)
-
-    def coded(quality: int) -> dict[int, tuple[int, ...]]:
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=quality)
-        return jpeg_coding(stream.getvalue()).tables
-
-    for quality in range(1, 101):
-        assert coded(jpeg_quality(coded(quality))) == coded(quality)
-    assert 1 <= jpeg_quality({0: (3,) * 64, 1: (0,) * 64}) <= 100
-
-
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_jpeg_coding_is_the_file_s_own(subsampling: int, progressive: bool) -> None:
@@ -64,8 +49,7 @@ def test_jpeg_coding_is_the_file_s_own(subsampling: int, progressive: bool) -> N
     before = Image.open(stream)
     assert output.quantization == before.quantization
     assert bool(output.info.get("progressive")) is progressive
-    sampling = (output.layer[0][1:3], output.layer[1][1:3])
-    assert sampling == (((2, 2), (1, 1)) if subsampling == 2 else ((1, 1), (1, 1)))
+    assert [layer[1:3] for layer in output.layer] == [layer[1:3] for layer in before.layer]
 
 
 def test_a_grey_jpeg_stays_grey() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from unsay.photo_metadata import (
     EXIF_PREFIX,
@@ -33,15 +32,6 @@ Segment = tuple[int, bytes]
 Chunk = tuple[bytes, bytes]
 
 
-@dataclass
-class JpegCoding:
-    """How a JPEG was coded: quantisation tables (zigzag order), (horizontal, vertical) sampling, scans, restarts."""
-
-    tables: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    sampling: list[tuple[int, int]] = field(default_factory=list)
-    progressive: bool = False
-
-
 # --- JPEG (ITU-T T.81, annex B) ---------------------------------------------------------------------------------
 
 
@@ -58,18 +48,6 @@ def jpeg_segments(data: bytes) -> Iterator[Segment]:
         size = int.from_bytes(data[at + 2 : at + 4], "big")
         yield marker, data[at + 4 : at + 2 + size]
         at += 2 + size
-
-
-def jpeg_coding(data: bytes) -> JpegCoding:
-    """How the JPEG was coded."""
-    coding = JpegCoding()
-    for marker, payload in jpeg_segments(data):
-        if marker == 0xDB:
-            coding.tables.update(_quantisation(payload))
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            coding.progressive = marker == 0xC2
-            coding.sampling = [(v >> 4, v & 15) for v in payload[7::3]]
-    return coding
 
 
 def kept_jpeg_segments(data: bytes, orientation: int) -> list[Segment]:
@@ -114,18 +92,6 @@ def write_jpeg(encoded: bytes, segments: Iterable[Segment]) -> bytes:
             out.append(whole[at:end])
         at = end
     return b"".join([*out, whole[at:]])
-
-
-def _quantisation(payload: bytes) -> dict[int, tuple[int, ...]]:
-    tables, at = {}, 0
-    while at < len(payload):
-        wide, number = payload[at] >> 4, payload[at] & 15
-        size = 128 if wide else 64
-        values = payload[at + 1 : at + 1 + size]
-        if len(values) == size:
-            tables[number] = struct.unpack(">64H" if wide else ">64B", values)
-        at += 1 + size
-    return tables
 
 
 def _clean_segment(marker: int, payload: bytes, orientation: int) -> bytes | None:

@@ -18,6 +18,8 @@ from unsay import photo_containers as containers
 from unsay import photo_tiff as tiff
 from unsay.errors import BadInput, UnsayError
 from unsay.photo_colour import ColourSpace
+from unsay.photo_jpeg import Unpatchable
+from unsay.photo_jpeg_patch import patch_jpeg
 from unsay.photo_metadata import EXIF_PREFIX, PHOTOSHOP_PREFIX, Metadata, clean_exif, clean_photoshop, clean_xmp
 from unsay.photo_metadata import upright_exif as turn_exif
 from unsay.photo_native import Native, as_vips, displayed, narrow
@@ -41,14 +43,6 @@ _NEW_JPEG_QUALITY = 92
 _MOST_OPTIMISED_PIXELS = 1 << 24
 _TIFF_COMPRESSIONS = {1: "none", 5: "lzw", 8: "deflate", 32773: "packbits", 32946: "deflate"}
 _KEEP_EXIF_XMP_ICC = 1 | 2 | 8
-
-# The tables of ITU-T T.81 annex K, in zigzag order, that libjpeg scales by its quality.
-_LUMA = (
-    *(16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40, 26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51),
-    *(61, 60, 57, 51, 56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87, 95, 98, 103, 104, 103, 62, 77),
-    *(113, 121, 112, 100, 120, 92, 101, 103, 99),
-)
-_CHROMA = (17, 18, 18, 24, 21, 24, 47, 26, 26, 47, 99, 66, 56, 66, *(99,) * 50)
 
 
 def format_of(suffix: str) -> str:
@@ -116,38 +110,22 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise _unwritable(name, OSError(errno.EACCES, "read-only folder"))
 
 
-def jpeg_quality(tables: dict[int, tuple[int, ...]]) -> int:
-    """The libjpeg quality in 1..100 whose tables are nearest to a file's own (smallest mean ratio)."""
-    own = [(np.array(table), _CHROMA if number else _LUMA) for number, table in tables.items() if number < 2]
-
-    def distance(quality: int) -> float:
-        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        ratios = [np.abs(np.log(t) - np.log(((np.array(s) * scale + 50) // 100).clip(1, 255))).mean() for t, s in own]
-        return float(sum(ratios))
-
-    own = [(table.clip(1), standard) for table, standard in own]
-    return min(range(100, 0, -1), key=distance) if own else _NEW_JPEG_QUALITY
-
-
 # --- one encoder per format -------------------------------------------------------------------------------------
 
 
 def _encode_jpeg(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+    if file is not None:
+        segments = containers.kept_jpeg_segments(file.data, native.orientation)
+        try:
+            return patch_jpeg(file.data, segments, file.native.pixels, native.pixels)
+        except Unpatchable as error:
+            raise BadInput(
+                f"{file.name} is a JPEG whose blocks cannot be replaced one by one ({error}): write a PNG instead"
+            ) from error
     image = as_vips(native.pixels, native.colours)
     optimised = image.width * image.height <= _MOST_OPTIMISED_PIXELS
-    if file is None:
-        encoded = image.jpegsave_buffer(Q=_NEW_JPEG_QUALITY, optimize_coding=optimised, keep="none")
-        return containers.write_jpeg(encoded, containers.jpeg_metadata_segments(metadata))
-    coding = containers.jpeg_coding(file.data)
-    halved = len(coding.sampling) >= 3 and coding.sampling[0] == (2, 2) and coding.sampling[1] == (1, 1)
-    encoded = image.jpegsave_buffer(
-        Q=jpeg_quality(coding.tables),
-        subsample_mode="on" if halved else "off",
-        interlace=coding.progressive,
-        optimize_coding=optimised,
-        keep="none",
-    )
-    return containers.write_jpeg(encoded, containers.kept_jpeg_segments(file.data, native.orientation))
+    encoded = image.jpegsave_buffer(Q=_NEW_JPEG_QUALITY, optimize_coding=optimised, keep="none")
+    return containers.write_jpeg(encoded, containers.jpeg_metadata_segments(metadata))
 
 
 def _encode_png(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
