@@ -89,13 +89,27 @@ def test_a_missing_file(write: Write) -> None:
 
 
 def test_a_file_that_is_no_network(write: Write) -> None:
-    with pytest.raises(BundleError, match="cannot be opened by ONNX Runtime"):
+    with pytest.raises(BundleError, match=r"is not a network that Unsay opens: its name does not end in \.onnx"):
         load_bundle(write()).session("thing.bin")
 
 
-def test_a_newer_format(write: Write) -> None:
-    with pytest.raises(BundleError, match=f"of format {FORMAT + 1}; .* reads format {FORMAT}: update Unsay"):
-        load_bundle(write(format=FORMAT + 1))
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (FORMAT + 1, f"of format {FORMAT + 1}; .* reads format {FORMAT}: update Unsay"),
+        (FORMAT - 1, f"of format {FORMAT - 1}; .* reads format {FORMAT}: export or import the bundle again"),
+        ("1", f"has '1' as its format; expected {FORMAT}: export the bundle again"),
+        (True, "has 'True' as its format"),
+        (None, "has 'None' as its format"),
+    ],
+)
+def test_another_format_says_what_to_do(write: Write, version: object, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        load_bundle(write(format=version))
+
+
+def test_what_a_later_version_of_this_format_adds_is_left_alone(write: Write) -> None:
+    assert load_bundle(write(upscale={"file": "other.onnx"}, author="me")).name == "mine"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Bundles: a folder of data with the networks that a verb needs. Nothing in one is ever executed or unpickled.
 
+A file is opened by another library only after its size and sha256 were found as the manifest says and, for a network,
+after `unsay.onnx_check` passed it. The sha256 tells damage; it does not tell who made a bundle.
+
 `bundle.json` (format 1):
 
     {"format": 1, "name": "starter", "version": "0.1.0", "licence": "CC-BY-NC-4.0", "card": "CARD.md",
@@ -13,7 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -21,11 +26,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unsay.errors import BadInput, BundleError
+from unsay.onnx_check import Graph, check_graph
+from unsay.runtime import Session
 
 FORMAT = 1
 MOST_THREADS = 256
 MANIFEST = "bundle.json"
 MAX_MANIFEST_BYTES = 4_000_000
+MOST_FILES = 1000
 PRECISIONS = ("fp32", "bf16")
 T = TypeVar("T")
 
@@ -53,13 +61,25 @@ class Bundle:
             raise BundleError(f"the bundle {self.name!r} cannot {verb}: its {MANIFEST} has no {verb!r} part")
         return part
 
+    @property
+    def packaged(self) -> bool:
+        """Whether it came with the package: what is wrong with it then is our own mistake."""
+        return self.path.resolve().parent == _packaged_root().resolve()
+
     def file(self, name: str) -> Path:
         """The path of one of the bundle's files, its size and sha256 checked once. Raises `BundleError`."""
-        return self.part(f"file:{name}", lambda: self._verified(name))
+        return self.part(f"file:{name}", lambda: self._same(self._listed(name), name, sha256))
 
-    def session(self, name: str) -> Any:
-        """An `onnxruntime.InferenceSession` over one of the bundle's files, on the CPU in fp32, made once."""
-        return self.part(f"session:{name}", lambda: _open_session(self.file(name), self.threads))
+    def graph(self, name: str) -> Graph:
+        """What one of the bundle's ONNX files reads and gives, once it is known to be safe to open. Raises
+        `BundleError`, see `unsay.onnx_check`.
+        """
+        return self.part(f"graph:{name}", lambda: self._checked(name))
+
+    def session(self, name: str) -> Session:
+        """One of the bundle's networks, checked and opened once, on the CPU in fp32. Raises `BundleError`."""
+        self.graph(name)
+        return self.part(f"session:{name}", lambda: Session(self.file(name), self.threads))
 
     def part(self, key: str, build: Callable[[], T]) -> T:
         """What `build` returned the first time `key` was asked for: parts live as long as the bundle."""
@@ -68,21 +88,55 @@ class Bundle:
         value: T = self._parts[key]
         return value
 
-    def _verified(self, name: str) -> Path:
-        entry = self.manifest["files"].get(name)
+    @contextmanager
+    def answering(self, what: str) -> Iterator[None]:
+        """Makes an error that the block meets the bundle's: for blocks that get nothing unchecked but its parts.
+
+        One in a packaged bundle is ours, and comes out as it is.
+        """
+        try:
+            yield
+        except (BundleError, MemoryError):
+            raise
+        except Exception as error:
+            if self.packaged:
+                raise
+            told = " ".join(str(error).split())[:300] or type(error).__name__
+            raise BundleError(f"the bundle {self.name!r} cannot {what}, its parts do not fit: {told}") from error
+
+    def _checked(self, name: str) -> Graph:
+        path = self._listed(name)
+        data = path.read_bytes()
+        self._same(path, name, lambda _: hashlib.sha256(data).hexdigest())
+        self._parts[f"file:{name}"] = path
+        return check_graph(path, data)
+
+    def _listed(self, name: str) -> Path:
+        """Where a file lies that the manifest lists, within the folder and of the stated size."""
+        entry = self.manifest["files"].get(name) if isinstance(name, str) else None
         if entry is None:
-            raise BundleError(f"the bundle {self.name!r} lists no file {name!r} in {MANIFEST}")
+            raise BundleError(f"the bundle {self.name!r} lists no file {name!r} in {MANIFEST}: install it again")
         path = self.path / name
-        if path.resolve().parent != self.path.resolve():
+        try:
+            outside, there = path.resolve().parent != self.path.resolve(), path.is_file()
+            size = path.stat().st_size if there else 0
+        except (ValueError, OSError, RuntimeError) as error:  # a name that no file can have; a link to itself
+            raise BundleError(f"the bundle {self.name!r} names a file {name[:80]!r}: {error}") from error
+        if outside:
             raise BundleError(f"the bundle {self.name!r} names a file outside its folder, or a link to one: {name!r}")
-        if not path.is_file():
+        if not there:
             raise BundleError(f"the bundle {self.name!r} lacks its file {name!r}: install it again")
-        size = path.stat().st_size
         if size != entry["bytes"]:
             raise BundleError(f"{path} has {size} bytes, its manifest says {entry['bytes']}: install it again")
-        found = sha256(path)
-        if found != entry["sha256"]:
-            raise BundleError(f"{path} has sha256 {found[:12]}..., its manifest says {entry['sha256'][:12]}...")
+        return path
+
+    def _same(self, path: Path, name: str, digest: Callable[[Path], str]) -> Path:
+        """The path, if the content is what the manifest says."""
+        found, stated = digest(path), self.manifest["files"][name]["sha256"]
+        if found != stated:
+            raise BundleError(
+                f"{path} has sha256 {found[:12]}..., its manifest says {stated[:12]}...: install it again"
+            )
         return path
 
 
@@ -109,8 +163,11 @@ def load_bundle(
 
 def packaged_bundles() -> list[str]:
     """Names of the bundles that came with the package."""
-    root = Path(str(resources.files("unsay"))) / "bundles"
-    return sorted(p.parent.name for p in root.glob(f"*/{MANIFEST}"))
+    return sorted(p.parent.name for p in _packaged_root().glob(f"*/{MANIFEST}"))
+
+
+def _packaged_root() -> Path:
+    return Path(str(resources.files("unsay"))) / "bundles"
 
 
 def sha256(path: Path) -> str:
@@ -130,7 +187,7 @@ def _find(bundle: str | os.PathLike[str]) -> Path:
     folder = Path(bundle)
     if (folder / MANIFEST).is_file():
         return folder
-    packaged = Path(str(resources.files("unsay"))) / "bundles" / str(bundle)
+    packaged = _packaged_root() / str(bundle)
     if os.sep not in str(bundle) and (packaged / MANIFEST).is_file():
         return packaged
     names = ", ".join(packaged_bundles()) or "none"
@@ -143,38 +200,45 @@ def _load(folder: str, threads: int, precision: str) -> Bundle:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A bundle's manifest. Raises `BundleError` for a file that is none, or one of a newer format."""
+    """A bundle's manifest. Raises `BundleError` for a file that is none, or one of another format."""
+    if path.is_symlink() and path.resolve().parent != path.parent.resolve():
+        raise BundleError(f"{path} is a link to a file outside the bundle: copy the file itself")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"{path} has {path.stat().st_size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} is not JSON: {error}") from error
+    manifest = read_json(path, path.read_bytes())
     _check_manifest(path, manifest)
-    return manifest
+    return dict(manifest)
+
+
+def read_json(path: Path, content: bytes) -> Any:
+    """The value in a JSON file. Raises `BundleError` for what is none, or holds numbers that JSON has no word for."""
+    try:
+        return json.loads(content, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON: {str(error)[:200]}") from error
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"it holds {text}, which is no number")
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("name"), str):
         raise BundleError(f"{path} is not a bundle's manifest: it has no name")
     version = manifest.get("format")
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise BundleError(f"{path} has {str(version)[:80]!r} as its format; expected {FORMAT}: export the bundle again")
     if version != FORMAT:
-        raise BundleError(f"{path} is of format {version!r}; this version of Unsay reads format {FORMAT}: update Unsay")
+        do = "update Unsay" if version > FORMAT else "export or import the bundle again"
+        raise BundleError(f"{path} is of format {version}; this version of Unsay reads format {FORMAT}: {do}")
     files = manifest.get("files")
-    if not isinstance(files, dict) or not all(
-        isinstance(e, dict) and isinstance(e.get("bytes"), int) and isinstance(e.get("sha256"), str)
-        for e in files.values()
-    ):
-        raise BundleError(f"{path} must list every file with its bytes and sha256 under 'files'")
+    if not isinstance(files, dict) or not all(isinstance(e, dict) and _is_entry(e) for e in files.values()):
+        raise BundleError(f"{path} must list every file with its bytes and sha256 under 'files': export it again")
+    if len(files) > MOST_FILES:
+        raise BundleError(f"{path} lists {len(files)} files; a bundle has at most {MOST_FILES}: it is none of ours")
 
 
-def _open_session(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own exceptions share no public base class
-        raise BundleError(f"{path} cannot be opened by ONNX Runtime: {error}") from error
+def _is_entry(entry: dict[str, Any]) -> bool:
+    size, digest = entry.get("bytes"), entry.get("sha256")
+    whole = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+    return whole and isinstance(digest, str) and re.fullmatch(r"[0-9a-f]{64}", digest) is not None

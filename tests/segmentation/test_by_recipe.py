@@ -10,7 +10,7 @@ import pytest
 from tests.segmentation.conftest import SECTION, write_colour_bundle
 
 from unsay.bundle import Bundle, load_bundle
-from unsay.errors import BadInput, BundleError
+from unsay.errors import BundleError
 from unsay.options import SegmentOptions
 from unsay.segmentation import segment_pixels
 from unsay.segmentation.asking import ask, read_constants
@@ -113,13 +113,13 @@ def test_a_size_that_no_photo_can_have_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_way_of_grouping_is_refused(tmp_path: Path, flag: np.ndarray) -> None:
     grouping = {**SECTION["grouping"], "method": "magic"}
     bundle = load_bundle(write_colour_bundle(tmp_path, grouping=grouping))
-    with pytest.raises(BadInput, match="magic"):
+    with pytest.raises(BundleError, match="magic"):
         segment_pixels(flag, ["red"], bundle)
 
 
 def test_a_constant_that_is_no_number_is_refused(tmp_path: Path) -> None:
     recognition = SECTION["recognition"] | {"threshold": "high"}
-    with pytest.raises(BundleError, match="'high' as 'threshold'"):
+    with pytest.raises(BundleError, match="misstates threshold 'high'; give a number"):
         read_constants(load_bundle(write_colour_bundle(tmp_path, recognition=recognition)))
 
 

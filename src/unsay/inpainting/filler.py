@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from unsay.bundle import Bundle
-from unsay.errors import BundleError, UnsayError
+from unsay.errors import BundleError
 from unsay.inpainting.hole import Box, box_around
 from unsay.inpainting.network import Bf16Network
 from unsay.inpainting.recipe import BOX, PARTS, FillerRecipe, read_recipe
+from unsay.onnx_check import Graph, Value
 from unsay.results import Mask, Pixels
 
 Floats = npt.NDArray[np.float32]
@@ -26,6 +27,8 @@ TYPES: dict[str, Any] = {
     "tensor(bool)": np.bool_,
 }
 
+CHANNELS = {"image": 3, "mask": 1}
+
 
 class Filler:
     """A bundle's filling network. Make it with `Filler.of(bundle)`, which keeps one for each bundle."""
@@ -35,7 +38,7 @@ class Filler:
         self.multiple = recipe.multiple
         self.max_side = recipe.max_side - recipe.max_side % recipe.multiple
         self.session: Any = _opened(bundle, recipe)
-        self.types = _types(self.session, recipe, bundle.name)
+        self.types = {name: TYPES[value.kind] for name, value in bundle.graph(recipe.file).inputs.items()}
         self.mean, self.std = (np.array(v, np.float32) for v in (recipe.mean, recipe.std))
         self.output_mean = np.array(recipe.output_mean or recipe.mean, np.float32)
         self.output_std = np.array(recipe.output_std or recipe.std, np.float32)
@@ -48,7 +51,7 @@ class Filler:
     def fill(self, rgb: Pixels, hole: Mask) -> Pixels:
         """`rgb` [h, w, 3] uint8 with the pixels under `hole` [h, w] bool replaced; all others are the photo's own.
 
-        Raises `UnsayError` if the network fails (most often for lack of memory).
+        Raises `BundleError` if the network fails (for a packaged one, most often for lack of memory).
         """
         filled = rgb.copy()
         if hole.any():
@@ -69,7 +72,7 @@ class Filler:
             (fill,) = self.session.run([self.recipe.output], feed)
         except Exception as error:  # the runtime's own exceptions share no public base class
             size = f"{pending.shape[1]}x{pending.shape[0]}"
-            raise UnsayError(f"the filling network failed on {size} pixels: {error}") from error
+            raise BundleError(f"the filling network failed on {size} pixels: {error}") from error
         if wanted:
             return self._pixels(np.asarray(fill), (box.y1 - box.y0, box.x1 - box.x0))
         return self._pixels(np.asarray(fill), pending.shape)[box.slices]
@@ -110,7 +113,7 @@ class Filler:
         """The output, of `shape` (H, W), as [H, W, 3] uint8 RGB."""
         wanted = (1, *shape, 3) if self.recipe.layout == "NHWC" else (1, 3, *shape)
         if fill.shape != wanted:
-            raise UnsayError(
+            raise BundleError(
                 f"the filling network gave {list(fill.shape)}, not {list(wanted)}: the bundle is not usable"
             )
         raw = fill[0] if self.recipe.layout == "NHWC" else fill[0].transpose(1, 2, 0)
@@ -118,30 +121,51 @@ class Filler:
             raw = raw[..., ::-1]
         colours = raw.astype(np.float32) * self.output_std + self.output_mean
         if not np.isfinite(colours).all():
-            raise UnsayError("the filling network gave numbers that are not finite: the bundle is not usable")
+            raise BundleError("the filling network gave numbers that are not finite: the bundle is not usable")
         return np.asarray(np.rint(colours * 255).clip(0, 255), np.uint8)
 
 
 def _opened(bundle: Bundle, recipe: FillerRecipe) -> Any:
-    """The graph, its own files checked first."""
-    if recipe.data:
-        bundle.file(recipe.data)
+    """The graph, found to be what the recipe says before it is opened."""
+    check_fit(bundle.graph(recipe.file), recipe, bundle.name)
     if bundle.precision == "bf16":
         return Bf16Network(bundle.file(recipe.file), bundle.threads)
     return bundle.session(recipe.file)
 
 
-def _types(session: Any, recipe: FillerRecipe, name: str) -> dict[str, Any]:
-    """The number type of every input. Raises `BundleError` where the graph is not what the recipe says."""
-    inputs, outputs = (
-        {value.name: value.type for value in values()} for values in (session.get_inputs, session.get_outputs)
-    )
-    if set(inputs) != set(recipe.inputs) or recipe.output not in outputs:
+def check_fit(graph: Graph, recipe: FillerRecipe, name: str) -> None:
+    """Raises `BundleError` where the graph's inputs and outputs are not what the recipe says."""
+    if set(graph.inputs) != set(recipe.inputs) or recipe.output not in graph.outputs:
         raise BundleError(
-            f"{recipe.file} of the bundle {name!r} reads {sorted(inputs)} and gives {sorted(outputs)}; "
+            f"{recipe.file} of the bundle {name!r} reads {sorted(graph.inputs)} and gives {sorted(graph.outputs)}; "
             f"its manifest says {sorted(recipe.inputs)} and {recipe.output!r}: import or export it again"
         )
-    unknown = sorted({kind for kind in inputs.values() if kind not in TYPES})
-    if unknown:
-        raise BundleError(f"{recipe.file} of the bundle {name!r} reads {unknown[0]}; known: {', '.join(TYPES)}")
-    return {key: TYPES[kind] for key, kind in inputs.items()}
+    for key, value in graph.inputs.items():
+        if value.kind not in TYPES:
+            raise BundleError(f"{recipe.file} of the bundle {name!r} reads {value.kind}; known: {', '.join(TYPES)}")
+        held = recipe.inputs[key]
+        wanted = (4,) if held == (BOX,) else _image_shape(recipe, sum(CHANNELS[part] for part in held))
+        _check_shape(value, wanted, f"{recipe.file} of the bundle {name!r} reads {key!r}")
+    given = graph.outputs[recipe.output]
+    free = _image_shape(recipe, 3, free=any(held == (BOX,) for held in recipe.inputs.values()))
+    _check_shape(given, free, f"{recipe.file} of the bundle {name!r} gives {recipe.output!r}")
+
+
+def _image_shape(recipe: FillerRecipe, channels: int, *, free: bool = False) -> tuple[int | None, ...]:
+    """[1, C, H, W] in the recipe's order of axes; the sides where the network knows a single one."""
+    side = recipe.multiple if recipe.multiple == recipe.max_side and not free else None
+    return (1, side, side, channels) if recipe.layout == "NHWC" else (1, channels, side, side)
+
+
+def _check_shape(value: Value, wanted: tuple[int | None, ...], what: str) -> None:
+    """Raises `BundleError` where a length that the graph fixes is another than the one it will meet.
+
+    A side that is wanted as None is of many lengths, so the graph may not fix it.
+    """
+    stated = value.shape
+    if stated is None:
+        return
+    if len(stated) == len(wanted) and all(s is None or s == w for s, w in zip(stated, wanted, strict=True)):
+        return
+    told, should = (["free" if n is None else n for n in shape] for shape in (stated, wanted))
+    raise BundleError(f"{what} of shape {told}; its manifest says {should}: import or export it again")

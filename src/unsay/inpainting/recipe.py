@@ -10,7 +10,6 @@
 
 and, where a network differs from ours, any of
 
-      "data": "filler.onnx.data"                          a file with weights that the graph reads by itself
       "inputs": {"image": ["image"], "mask": ["mask"]}    the graph's inputs, and what each holds along its channels
       "output": "fill"                                    the graph's output that is the filled image
       "output_mean", "output_std"                         as `mean` and `std`, for the output; the same if not given
@@ -30,6 +29,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from unsay.bundle import Bundle
+from unsay.checked import LARGEST, MOST_SIDE, colour, number, table, text, texts, whole
 from unsay.errors import BundleError
 
 Colour = tuple[float, float, float]
@@ -39,6 +39,8 @@ COLOURS = ("rgb", "bgr")
 PADS = ("hole", "mirror")
 PARTS = ("image", "mask")
 """What the inputs of a graph must hold between them."""
+MOST_GROW = 64
+LEAST_STD = 1e-6
 BOX = "box"
 """The pixels that are wanted: an input of its own, if the graph has one."""
 
@@ -58,7 +60,6 @@ class FillerRecipe:
     mask: tuple[float, float]
     inputs: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"image": ("image",), "mask": ("mask",)})
     output: str = "fill"
-    data: str = ""
     output_mean: Colour | None = None
     output_std: Colour | None = None
     layout: str = "NCHW"
@@ -68,12 +69,8 @@ class FillerRecipe:
     match_rim: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.multiple <= self.max_side or self.grow < 0:
-            raise ValueError(
-                f"multiple {self.multiple}, max_side {self.max_side}, grow {self.grow}: needs 1 <= multiple <= max_side"
-            )
-        if min(*self.std, *(self.output_std or self.std)) <= 0:
-            raise ValueError(f"std {self.std} and output_std {self.output_std} must be above 0")
+        if self.multiple > self.max_side:
+            raise ValueError(f"multiple {self.multiple} and max_side {self.max_side}: needs multiple <= max_side")
         for name, known in (("layout", LAYOUTS), ("colours", COLOURS), ("pad", PADS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
@@ -92,20 +89,29 @@ def read_recipe(bundle: Bundle) -> FillerRecipe:
     try:
         return FillerRecipe(**_settings(section))
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"the inpaint part of the bundle {bundle.name!r} is not usable: {error}") from error
+        raise BundleError(
+            f"the inpaint part of the bundle {bundle.name!r} lacks or misstates {error}: export or import it again"
+        ) from error
 
 
 def _settings(section: dict[str, Any]) -> dict[str, Any]:
-    """The section's values as `FillerRecipe` takes them; keys of a later version are left out."""
+    """The section's values as `FillerRecipe` takes them, each checked; keys of a later version are left out."""
+    if section.get("data"):
+        raise ValueError(f"data {section['data']!r}: weights have to lie in the graph's own file")
     values = {f.name: section[f.name] for f in fields(FillerRecipe) if f.name in section}
-    values |= {name: int(values[name]) for name in ("multiple", "max_side", "grow") if name in values}
+    values["file"] = text(section["file"], "file")
+    sides = {"multiple": (1, MOST_SIDE), "max_side": (1, MOST_SIDE), "grow": (0, MOST_GROW)}
+    values |= {name: whole(values[name], name, *sides[name]) for name in sides if name in values}
     for name in ("mean", "std", "output_mean", "output_std"):
         if name in values:
-            red, green, blue = values[name]
-            values[name] = (float(red), float(green), float(blue))
+            values[name] = colour(values[name], name, LEAST_STD if name.endswith("std") else -LARGEST)
     if "mask" in values:
         hole, known = MASKS[values["mask"]] if isinstance(values["mask"], str) else values["mask"]
-        values["mask"] = (float(hole), float(known))
+        values["mask"] = (number(hole, "mask"), number(known, "mask"))
     if "inputs" in values:
-        values["inputs"] = {str(name): tuple(parts) for name, parts in values["inputs"].items()}
+        values["inputs"] = {name: texts(held, "inputs") for name, held in table(values["inputs"], "inputs").items()}
+    for name in ("output", "layout", "colours", "pad"):
+        values[name] = text(values.get(name, getattr(FillerRecipe, name)), name)
+    if not isinstance(values.get("match_rim", True), bool):
+        raise ValueError(f"match_rim {values['match_rim']!r}; true or false belongs there")
     return values

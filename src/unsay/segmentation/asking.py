@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from unsay.bundle import Bundle
+from unsay.checked import number, texts
 from unsay.errors import BundleError
+from unsay.options import MAX_WORDS
 from unsay.segmentation.lexicon import Lexicon, bundle_lexicon
 from unsay.segmentation.recipe import read_recipe
 from unsay.segmentation.recognition import Constants, Queries, limits, make_queries
@@ -24,15 +26,18 @@ REMEMBERED = 4096
 def read_constants(bundle: Bundle) -> Constants:
     """The constants that the bundle's manifest holds; what it leaves out keeps its default.
 
-    Raises `BundleError` for one that is no number.
+    Raises `BundleError` for one that is no finite number, or no list of words.
     """
     section = read_recipe(bundle).recognition
     known = {f.name for f in fields(Constants)}
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in section.items() if k in known}
-    for name in values.keys() - {"background", "things"}:
-        if isinstance(values[name], bool) or not isinstance(values[name], (int, float)):
-            raise BundleError(f"the bundle {bundle.name!r} has {values[name]!r} as {name!r}: a number belongs there")
-    return Constants(**values)
+    try:
+        return Constants(**{k: _constant(k, v) for k, v in section.items() if k in known})
+    except ValueError as error:
+        raise BundleError(f"the bundle {bundle.name!r} misstates {error}: export or import it again") from error
+
+
+def _constant(name: str, value: Any) -> Any:
+    return texts(value, name, MAX_WORDS) if name in ("background", "things") else number(value, name)
 
 
 def ask(words: Sequence[str], bundle: Bundle, constants: Constants) -> Queries:

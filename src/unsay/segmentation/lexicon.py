@@ -12,14 +12,13 @@ and `vocabulary_scale`), or as fp16 or fp32 without one.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from unsay.bundle import Bundle
+from unsay.segmentation.lexicon_files import read_arrays, read_words
 from unsay.segmentation.recipe import read_recipe
 from unsay.segmentation.vision import Array
 from unsay.segmentation.words import bare, singular
@@ -68,21 +67,24 @@ class Lexicon:
 
 
 def bundle_lexicon(bundle: Bundle) -> Lexicon:
-    """The bundle's lexicon, opened once; an empty one where it has none (imported open weights)."""
+    """The bundle's lexicon, opened once; an empty one where it has none (imported open weights).
+
+    Raises `BundleError` for files that hold none.
+    """
     files = read_recipe(bundle).lexicon
     return bundle.part("lexicon", lambda: _read(bundle, *files) if files else _empty())
 
 
 def _read(bundle: Bundle, words: str, vectors: str) -> Lexicon:
-    stored: dict[str, Any] = json.loads(bundle.file(words).read_bytes())
-    with np.load(bundle.file(vectors), allow_pickle=False) as arrays:
-        nouns, classes = (_unit(_rows(arrays, k)) for k in ("vocabulary", "classes"))
-        mean, spread = (arrays[k].astype(np.float32) for k in ("bank_mean", "bank_spread"))
+    arrays = read_arrays(bundle.file(vectors))
+    nouns, classes = arrays["vocabulary"], arrays["classes"]
+    stored = read_words(bundle.file(words), len(nouns), len(classes))
     index = {w: i for i, w in enumerate(stored["vocabulary"])}
     lists = (stored["vocabulary"], stored["photos"], stored["visible"], stored["narrower"], stored["classes"])
     related = stored.get("related", {"families": [], "words": [], "worn": []})
     people = {PERSON, *(stored["vocabulary"][i] for i in stored["narrower"].get(PERSON, []))}
-    return Lexicon(*lists, nouns, classes, mean, spread, index, _families(related), frozenset(people), related["worn"])
+    bank = (arrays["bank_mean"], arrays["bank_spread"])
+    return Lexicon(*lists, nouns, classes, *bank, index, _families(related), frozenset(people), related["worn"])
 
 
 def _families(related: dict[str, Any]) -> dict[str, list[list[int]]]:
@@ -101,12 +103,3 @@ def pack_rows(name: str, rows: Array) -> dict[str, Any]:
     """
     scales = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / 127
     return {name: np.rint(rows / scales).astype(np.int8), name + "_scale": scales}
-
-
-def _rows(arrays: Mapping[str, Any], name: str) -> Array:
-    scale = arrays[name + "_scale"] if name + "_scale" in arrays else np.float32(1)
-    return np.asarray(arrays[name].astype(np.float32) * scale, np.float32)
-
-
-def _unit(rows: Array) -> Array:
-    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), np.float32)

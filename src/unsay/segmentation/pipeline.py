@@ -44,9 +44,11 @@ def segment_pixels(
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise BadInput(f"the photo is {rgb.dtype} {rgb.shape}; expected uint8 [height, width, 3] of at least one pixel")
     check_picks(options, rgb.shape[0], rgb.shape[1])
-    constants = read_constants(bundle)
-    scene = look(rgb, bundle)
-    named, scores = recognise(scene, words, bundle, constants, options)
+    with bundle.answering("segment"):  # words, options and photo were checked
+        constants = read_constants(bundle)
+        scene = look(rgb, bundle)
+        named, scores = recognise(scene, words, bundle, constants, options)
+        nearest = nearest_words(scene, bundle, constants)
     groups = at_size(scene.groups, rgb)
     drawn = follow_colours(named[groups], rgb) if options.outlines else named[groups]
     labels = pick_pieces(enlarge(drawn, rgb), options)
@@ -57,7 +59,7 @@ def segment_pixels(
         scores={w: round(float(s), 4) for w, s in zip(words, scores, strict=False)},
         groups=enlarge(groups, rgb, smooth=False),
         found=tuple(w for i, w in enumerate(words, start=1) if i in seen),
-        nearest=nearest_words(scene, bundle, constants),
+        nearest=nearest,
     )
 
 

@@ -17,13 +17,19 @@ reads `ids`, `mask` [N, T] int64 and gives `embedding` [N, E].
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from unsay.bundle import Bundle
+from unsay.checked import MOST_SIDE, colour, number, table, text, texts, whole
 from unsay.errors import BundleError
 
 T = TypeVar("T")
+TEMPLATE = re.compile(r"[^{}]*\{\}[^{}]*")
+"""One place for the word and no other: a template is filled by `str.format`, which can do far more than that."""
+MOST_TEMPLATES = 100
+MOST_CHANNELS = 4096
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,13 @@ class Network:
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
+    def __post_init__(self) -> None:
+        text(self.file, "file")
+        for name in ("side", "multiple"):
+            whole(getattr(self, name), name, 1, MOST_SIDE)
+        colour(self.mean, "mean")
+        colour(self.deviation, "deviation", 1e-6)
+
 
 @dataclass(frozen=True)
 class Grouping:
@@ -50,6 +63,15 @@ class Grouping:
     channels: int = 24
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, weight in table(self.maps, "maps").items():
+            number(weight, f"the weight of the map {name[:80]!r}", 1e-6)
+        if not self.maps:
+            raise ValueError("no maps to group by")
+        text(self.method, "method")
+        whole(self.channels, "channels", 1, MOST_CHANNELS)
+        table(self.options, "options")
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -60,6 +82,13 @@ class Encoder:
     network: Network | None = None
     patch: int = 0
 
+    def __post_init__(self) -> None:
+        text(self.file, "file")
+        texts(self.maps, "maps")
+        whole(self.patch, "patch", 0, MOST_SIDE)
+        if (self.network is None) != bool(self.maps) or (self.network is not None and not self.patch):
+            raise ValueError("an encoder that reads neither maps nor pixels with a patch, or both")
+
 
 @dataclass(frozen=True)
 class Text:
@@ -68,6 +97,13 @@ class Text:
     file: str
     tokenizer: str
     templates: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        text(self.file, "file")
+        text(self.tokenizer, "tokenizer")
+        wrong = [t for t in texts(self.templates, "templates", MOST_TEMPLATES) if not TEMPLATE.fullmatch(t)]
+        if wrong or not self.templates:
+            raise ValueError(f"templates {list(self.templates)[:3]}; each needs one {{}} where the word goes, no other")
 
 
 @dataclass(frozen=True)
@@ -90,26 +126,23 @@ def read_recipe(bundle: Bundle) -> Recipe:
 def _build(bundle: Bundle) -> Recipe:
     section = bundle.section("segment")
     where = f"the segment part of the bundle {bundle.name!r}"
-    lexicon = section.get("lexicon")
     try:
-        encoder = dict(section["encoder"])
-        network = _make(Network, encoder, where) if "side" in encoder else None
+        lexicon = section.get("lexicon")
+        encoder = table(section["encoder"], "encoder")
+        network = _make(Network, encoder) if "side" in encoder else None
         return Recipe(
-            _make(Network, section["features"], where),
-            _make(Grouping, section["grouping"], where),
-            Encoder(encoder["file"], tuple(encoder.get("maps", ())), network, int(encoder.get("patch", 0))),
-            _make(Text, section["text"], where),
-            (lexicon["words"], lexicon["vectors"]) if lexicon else None,
-            dict(section.get("recognition", {})),
+            _make(Network, section["features"]),
+            _make(Grouping, section["grouping"]),
+            Encoder(encoder["file"], texts(encoder.get("maps", ()), "maps"), network, encoder.get("patch", 0)),
+            _make(Text, section["text"]),
+            (text(lexicon["words"], "words"), text(lexicon["vectors"], "vectors")) if lexicon else None,
+            dict(table(section.get("recognition", {}), "recognition")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{where} lacks or misstates {error}: export or install it again") from error
 
 
-def _make(kind: type[T], values: dict[str, Any], where: str) -> T:
+def _make(kind: type[T], values: Any) -> T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, dict):
-        raise BundleError(f"{where} has {values!r} where {kind.__name__.lower()} settings belong: export it again")
-    if kind is Network and min(values.get("side", 1), values.get("multiple", 1)) < 1:
-        raise ValueError(f"side {values.get('side')} and multiple {values.get('multiple')}, which must be positive")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+    stated = table(values, kind.__name__.lower())
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items() if k in known})

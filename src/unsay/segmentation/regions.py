@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 
 from unsay.bundle import Bundle
+from unsay.errors import BundleError
 from unsay.results import Pixels
+from unsay.segmentation.fit import check_networks
 from unsay.segmentation.grouping import Labels, group_photo
 from unsay.segmentation.recipe import Recipe, read_recipe
-from unsay.segmentation.vision import Array, prepare, run_maps
+from unsay.segmentation.vision import Array, finite, prepare, run_maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +36,9 @@ class Scene:
 
 
 def look(rgb: Pixels, bundle: Bundle) -> Scene:
-    """Everything about a photo that no word changes. rgb [H, W, 3] uint8 sRGB."""
+    """Everything about a photo that no word changes. rgb [H, W, 3] uint8 sRGB. Raises `BundleError`."""
     recipe = read_recipe(bundle)
+    bundle.part("networks fit", lambda: check_networks(bundle, recipe))
     maps = run_maps(bundle.session(recipe.features.file), prepare(rgb, recipe.features))
     groups = group_photo(rgb, maps, recipe.grouping)
     return Scene(groups, describe(groups, maps, rgb, bundle, recipe))
@@ -56,7 +59,14 @@ def describe(groups: Labels, maps: dict[str, Array], rgb: Pixels, bundle: Bundle
     names = [output.name for output in session.get_outputs()]
     given = dict(zip(names, session.run(names, {**feed, "coverage": shares}), strict=True))
     embeddings = given["embeddings"]
-    return Regions(embeddings, given.get("logits", np.zeros((len(embeddings), 0), np.float32)), shares.mean(1))
+    logits = given.get("logits", np.zeros((len(embeddings), 0), np.float32))
+    for name, values in (("embeddings", embeddings), ("logits", logits)):
+        if values.ndim != 2 or len(values) != len(shares) or not finite(values):
+            raise BundleError(
+                f"{encoder.file} gave {name} as {values.dtype} {list(values.shape)}; expected finite float32 "
+                f"[{len(shares)}, n]: the bundle is not usable"
+            )
+    return Regions(embeddings, logits, shares.mean(1))
 
 
 def coverage(groups: Labels, height: int, width: int) -> Array:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from unsay.errors import BundleError
 from unsay.results import Pixels
 from unsay.segmentation.recipe import Network
 
@@ -32,6 +33,21 @@ def prepare(rgb: Pixels, network: Network) -> Array:
 
 
 def run_maps(session: Any, pixels: Array) -> dict[str, Array]:
-    """One pass of an ONNX session over prepared pixels -> its outputs by name, each [C, h, w]."""
+    """One pass of an ONNX session over prepared pixels -> its outputs by name, each [C, h, w].
+
+    Raises `BundleError` for outputs of another form, and for numbers that are not finite.
+    """
     names = [output.name for output in session.get_outputs()]
-    return {name: values[0] for name, values in zip(names, session.run(names, {"pixels": pixels}), strict=True)}
+    maps = dict(zip(names, session.run(names, {"pixels": pixels}), strict=True))
+    for name, values in maps.items():
+        if values.ndim != 4 or len(values) != 1 or not values.size or not finite(values):
+            raise BundleError(
+                f"the network gave {name!r} as {values.dtype} {list(values.shape)}; expected finite float32 "
+                "[1, C, h, w]: the bundle is not usable"
+            )
+    return {name: values[0] for name, values in maps.items()}
+
+
+def finite(values: npt.NDArray[Any]) -> bool:
+    """Whether these are float32, and none is infinite or no number."""
+    return values.dtype == np.float32 and bool(np.isfinite(values).all())

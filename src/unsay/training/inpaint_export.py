@@ -37,21 +37,16 @@ def export_network(network: MADF, path: Path, *, half: bool = True, int8: bool =
     ONNX inputs: `image` float32 [1, 3, H, W], `mask` float32 [1, 1, H, W], 1 = keep, H and W multiples of 2**levels,
     and `box` int64 [4] = (y0, x0, y1, x1); output: `fill` float32 [1, 3, y1 - y0, x1 - x0]. All run as fp32. Weights
     lie in the file as fp16 with `half`, half the size, or with `int8` as int8 with a scale an output channel, a quarter
-    (batch norms that no convolution took in stay fp32). Without both they lie as fp32 in a second file `<path>.data`,
-    which the runtime maps into memory: exact, opened faster and in less memory.
+    (batch norms that no convolution took in stay fp32); without both as fp32, exact. All lie in that one file: a
+    graph that reads others is not opened.
     """
     model = local_graph(network)
     scratch = path.with_suffix(".part")
     if half or int8:
-        save(quantise_weights(model) if int8 else halve_weights(model), scratch)
-        os.replace(scratch, path)
-        return [path.name]
-    data = path.with_name(path.name + ".data")
-    data.unlink(missing_ok=True)  # onnx refuses to replace it
-    onnx.save(model, scratch, save_as_external_data=True, location=data.name, size_threshold=1024)
-    os.chmod(data, scratch.stat().st_mode)  # onnx writes it for its owner alone
+        model = quantise_weights(model) if int8 else halve_weights(model)
+    save(model, scratch)
     os.replace(scratch, path)
-    return [path.name, data.name]
+    return [path.name]
 
 
 def local_graph(network: MADF) -> onnx.ModelProto:
@@ -73,12 +68,11 @@ def local_graph(network: MADF) -> onnx.ModelProto:
 def madf_section(network: MADF, max_side: int, files: Sequence[str] = (FILE,)) -> dict[str, Any]:
     """What the manifest says of `network`, exported to `files`, under `inpaint`; see `unsay.inpainting.recipe`."""
     multiple = 2**network.config.levels
-    beside = {"data": files[1]} if len(files) > 1 else {}
     inputs = {name: [name] for name in ("image", "mask", "box")}
     sides = {"multiple": multiple, "max_side": max_side}
     colours = {"mean": list(MEAN), "std": list(STD)}
     rim = not network.config.membrane  # which carries the rim's colours by itself
-    return {"file": files[0], **beside, **sides, **colours, "mask": "keep", "inputs": inputs, "match_rim": rim}
+    return {"file": files[0], **sides, **colours, "mask": "keep", "inputs": inputs, "match_rim": rim}
 
 
 def export_inpaint(
