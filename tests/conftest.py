@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from unsay.results import Pixels, Segmentation
 from unsay.segmentation.words import check_words
 from unsay.training.bundling import write_part
 
+sys.path.append(str(Path(__file__).parents[1]))  # for `fuzz`, which shares its photos and mutations with the tests
 settings.register_profile("any machine", deadline=None)  # what a loaded machine takes says nothing of the code
 settings.load_profile("any machine")
 
@@ -91,24 +93,25 @@ def make_rgb() -> Callable[..., Pixels]:
     return make
 
 
+def segment_colours(
+    rgb: Pixels, words: Sequence[str], bundle: Bundle, options: SegmentOptions | None = None
+) -> Segmentation:
+    """In place of the real segmentation: "red", "green" and "blue" name the pixels of that strong colour."""
+    checked = check_words(words)
+    labels = np.zeros(rgb.shape[:2], np.int32)
+    for index, word in enumerate(checked, 1):
+        channel = {"red": 0, "green": 1, "blue": 2}.get(word)
+        if channel is not None:
+            others = np.delete(rgb, channel, axis=2).max(axis=2)
+            labels[rgb[..., channel].astype(int) - others > 100] = index
+    found = tuple(word for index, word in enumerate(checked, 1) if (labels == index).any())
+    scores = {word: 0.9 if word in found else 0.1 for word in checked}
+    return Segmentation(checked, labels, scores, np.zeros_like(labels), found, ("grey",))
+
+
 @pytest.fixture
 def colour_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of the real segmentation: the words "red", "green" and "blue" name the pixels of that strong colour."""
-
-    def segment_colours(
-        rgb: Pixels, words: Sequence[str], bundle: Bundle, options: SegmentOptions | None = None
-    ) -> Segmentation:
-        checked = check_words(words)
-        labels = np.zeros(rgb.shape[:2], np.int32)
-        for index, word in enumerate(checked, 1):
-            channel = {"red": 0, "green": 1, "blue": 2}.get(word)
-            if channel is not None:
-                others = np.delete(rgb, channel, axis=2).max(axis=2)
-                labels[rgb[..., channel].astype(int) - others > 100] = index
-        found = tuple(word for index, word in enumerate(checked, 1) if (labels == index).any())
-        scores = {word: 0.9 if word in found else 0.1 for word in checked}
-        return Segmentation(checked, labels, scores, np.zeros_like(labels), found, ("grey",))
-
+    """Verbs look for words with `segment_colours`."""
     monkeypatch.setattr("unsay.erasing.segment_pixels", segment_colours)
     monkeypatch.setattr("unsay.verbs.segment_pixels", segment_colours)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from unsay.photo_metadata import (
     EXIF_PREFIX,
@@ -25,8 +26,9 @@ ICC_PREFIX = b"ICC_PROFILE\0"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PLAIN_JFIF = b"JFIF\0\x01\x02\0\0\x01\0\x01\0\0"
 _SEGMENT_BYTES = 65533
-_PNG_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"oFFs", b"tIME", b"eXIf")
+_PNG_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"oFFs", b"tIME")
 _MAX_TEXT = 1 << 26
+"""Bytes to which all packed texts of one file may unpack together: more are no words, and are left out."""
 
 Segment = tuple[int, bytes]
 Chunk = tuple[bytes, bytes]
@@ -53,18 +55,18 @@ def jpeg_segments(data: bytes) -> Iterator[Segment]:
 def kept_jpeg_segments(data: bytes, orientation: int) -> list[Segment]:
     """The segments of a JPEG that an edited copy carries: density, EXIF, XMP, ICC, IPTC and comments."""
     kept: list[Segment] = []
-    photoshop = b""
+    photoshop: list[bytes] = []
     seen: set[bytes] = set()
     for marker, payload in jpeg_segments(data):
         if marker == 0xED and payload.startswith(PHOTOSHOP_PREFIX):
-            photoshop += payload[len(PHOTOSHOP_PREFIX) :]
+            photoshop.append(payload[len(PHOTOSHOP_PREFIX) :])
             continue
         cleaned = _clean_segment(marker, payload, orientation)
         prefix = payload[:5] if marker in (0xE0, 0xE1) else None
         if cleaned is not None and prefix not in seen:
             kept.append((marker, cleaned))
             seen.update([prefix] if prefix else [])
-    return kept + _photoshop_segments(clean_photoshop(photoshop))
+    return kept + _photoshop_segments(clean_photoshop(b"".join(photoshop)))
 
 
 def jpeg_metadata_segments(metadata: Metadata) -> list[Segment]:
@@ -134,14 +136,19 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def kept_png_chunks(data: bytes, orientation: int) -> list[Chunk]:
-    """The chunks of a PNG that an edited copy carries: colour, density, time, EXIF and texts."""
+    """The chunks of a PNG that an edited copy carries: colour, density, time, EXIF and texts.
+
+    Of EXIF and XMP the first alone, as the format says; of packed texts those that fit into a bound together.
+    """
     kept: list[Chunk] = []
+    room = _Room(_MAX_TEXT)
     for kind, payload in png_chunks(data):
         if kind == b"eXIf":
-            exif = clean_exif(payload, orientation)
+            exif = None if room.exif else clean_exif(payload, orientation)
+            room.exif = True
             kept += [(kind, exif)] if exif else []
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            text = _clean_text(kind, payload)
+            text = _clean_text(kind, payload, room)
             kept += [(kind, text)] if text else []
         elif kind in _PNG_KEPT:
             kept.append((kind, payload))
@@ -175,20 +182,42 @@ def _png_chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(payload, zlib.crc32(kind)))
 
 
-def _clean_text(kind: bytes, payload: bytes) -> bytes | None:
+@dataclass
+class _Room:
+    """How many bytes packed texts may still unpack to, and whether the one EXIF block and XMP packet were seen."""
+
+    left: int
+    exif: bool = False
+    xmp: bool = False
+
+    def inflate(self, data: bytes) -> bytes:
+        """What `data` decompresses to; nothing if it is damaged or there is no room for it."""
+        unpacker = zlib.decompressobj()
+        try:
+            text = unpacker.decompress(data, self.left) if self.left else b""
+        except zlib.error:
+            return b""
+        self.left -= len(text)
+        return text if unpacker.eof else b""
+
+
+def _clean_text(kind: bytes, payload: bytes, room: _Room) -> bytes | None:
     keyword, _, rest = payload.partition(b"\0")
     if keyword == b"XML:com.adobe.xmp" and kind == b"iTXt" and len(rest) >= 2:
+        if room.xmp:
+            return None
+        room.xmp = True
         language, translated, text = [*rest[2:].split(b"\0", 2), b"", b""][:3]
-        xmp = clean_xmp(_inflate(text) if rest[0] else text)
+        xmp = clean_xmp(room.inflate(text) if rest[0] else text)
         return None if xmp is None else b"\0".join([keyword, b"\0", language, translated, xmp])
     if keyword.startswith(b"Raw profile type "):
-        return None if keyword.endswith(b" icc") else _clean_raw_profile(keyword, kind, rest)
+        return None if keyword.endswith(b" icc") else _clean_raw_profile(keyword, kind, rest, room)
     return payload
 
 
-def _clean_raw_profile(keyword: bytes, kind: bytes, rest: bytes) -> bytes | None:
+def _clean_raw_profile(keyword: bytes, kind: bytes, rest: bytes, room: _Room) -> bytes | None:
     """ImageMagick's way to keep EXIF, IPTC and XMP in a text chunk: name, length and hexadecimal digits."""
-    text = _inflate(rest[1:]) if kind == b"zTXt" else rest
+    text = room.inflate(rest[1:]) if kind == b"zTXt" else rest
     try:
         name, _, digits = text.strip().split(b"\n", 2)
         block = bytes.fromhex(digits.decode("ascii"))
@@ -210,16 +239,6 @@ def _clean_any(block: bytes) -> bytes | None:
     if block.startswith(b"8BIM"):
         return clean_photoshop(block)
     return clean_iptc(block) if block.startswith(b"\x1c") else None
-
-
-def _inflate(data: bytes) -> bytes:
-    """What `data` decompresses to; nothing if it is damaged or unreasonably large."""
-    unpacker = zlib.decompressobj()
-    try:
-        text = unpacker.decompress(data, _MAX_TEXT)
-    except zlib.error:
-        return b""
-    return text if unpacker.eof else b""
 
 
 # --- WebP (RFC 9649) --------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
 
 ORIENTATION = 274
 SUB_IFDS = 330
@@ -85,7 +87,7 @@ def read_directory(data: bytes | bytearray, at: int, layout: Layout) -> Director
         next_at = start + count * width
         following = _number(data, next_at, layout.order, "Q" if layout.big else "I")
         slots = [_slot(data, start + i * width, layout) for i in range(count)]
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # the latter for places that no file reaches
         raise ValueError("the tag directory is cut short") from error
     return Directory(at, [slot for slot in slots if slot is not None], next_at, following)
 
@@ -101,12 +103,13 @@ def directories(data: bytes | bytearray, layout: Layout, at: int | None = None) 
         following = directory.next
 
 
-def integers(data: bytes | bytearray, slot: Slot, layout: Layout) -> tuple[int, ...]:
-    """The values of a tag of whole numbers; nothing for a tag of another type."""
+def integers(data: bytes | bytearray, slot: Slot, layout: Layout, most: int | None = None) -> tuple[int, ...]:
+    """The values of a tag of whole numbers, `most` at most; nothing for a tag of another type."""
     code = _INTEGERS.get(slot.kind)
     if code is None:
         return ()
-    return struct.unpack_from(f"{layout.order}{slot.length}{code}", data, slot.value_at)
+    count = slot.length if most is None else min(slot.length, most)
+    return struct.unpack_from(f"{layout.order}{count}{code}", data, slot.value_at)
 
 
 def find(directory: Directory, tag: int) -> Slot | None:
@@ -114,20 +117,28 @@ def find(directory: Directory, tag: int) -> Slot | None:
     return next((slot for slot in directory.slots if slot.tag == tag), None)
 
 
-def read_tags(data: bytes | bytearray, at: int, layout: Layout, depth: int = 0) -> list[Tag]:
+def read_tags(
+    data: bytes | bytearray, at: int, layout: Layout, wanted: Container[int] | None = None, depth: int = 0
+) -> list[Tag]:
     """The tags of the directory at `at`, with those of the EXIF, GPS and interoperability directories under it.
 
+    `wanted`: the tags of the directory itself that are read; None: all. Of a tag given twice the first counts, as for
+    libtiff. Values that overlap, as no writer makes them, are read only as long as all of them fit into the data.
     Raises ValueError if the directory lies outside the data; a broken directory under it is left out.
     """
-    tags = []
+    tags: dict[int, Tag] = {}
+    room = len(data)
     for slot in read_directory(data, at, layout).slots:
+        if slot.tag in tags or (wanted is not None and slot.tag not in wanted):
+            continue
         if slot.tag in POINTERS:
             children = _children(data, slot, layout, depth)
             if children:
-                tags.append(Tag(slot.tag, 4, b"", children))
-        elif slot.kind not in (16, 17, 18) and slot.tag != SUB_IFDS:
-            tags.append(Tag(slot.tag, slot.kind, _little_endian(data, slot, layout)))
-    return tags
+                tags[slot.tag] = Tag(slot.tag, 4, b"", children)
+        elif slot.kind not in (16, 17, 18) and slot.tag != SUB_IFDS and slot.size <= room:
+            room -= slot.size
+            tags[slot.tag] = Tag(slot.tag, slot.kind, _little_endian(data, slot, layout))
+    return list(tags.values())
 
 
 def write_directory(tags: Iterable[Tag], at: int) -> bytes:
@@ -177,11 +188,11 @@ def _slot(data: bytes | bytearray, at: int, layout: Layout) -> Slot | None:
 
 
 def _children(data: bytes | bytearray, slot: Slot, layout: Layout, depth: int) -> tuple[Tag, ...]:
-    offsets = integers(data, slot, layout)
+    offsets = integers(data, slot, layout, 2)
     if depth >= 2 or len(offsets) != 1:
         return ()
     try:
-        return tuple(read_tags(data, offsets[0], layout, depth + 1))
+        return tuple(read_tags(data, offsets[0], layout, depth=depth + 1))
     except ValueError:  # a broken directory of shooting data is no reason to refuse the photo
         return ()
 
@@ -191,4 +202,4 @@ def _little_endian(data: bytes | bytearray, slot: Slot, layout: Layout) -> bytes
     unit = _SWAP.get(slot.kind, 1)
     if layout.order == "<" or unit == 1:
         return value
-    return b"".join(value[i : i + unit][::-1] for i in range(0, len(value), unit))
+    return np.frombuffer(value, f"u{unit}").byteswap().tobytes()

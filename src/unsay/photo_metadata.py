@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 
 from unsay import photo_ifd as ifd
@@ -24,6 +24,11 @@ _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _BASE64_PICTURE = re.compile(
     rb"(?:/9j/|iVBORw0KGgo|UklGR|SUkqA|TU0AK|AAAA..Z0eX)[A-Za-z0-9+/]{40,}(?:[A-Za-z0-9+/=\s]|&#x?\w+;)*"
 )
+MOST_BYTES = 1 << 24
+"""An EXIF block or XMP packet beyond this holds pictures or rubbish; it counts as one that cannot be read."""
+_MOST_DIRECTORIES = 256
+_MOST_BROKEN = 64
+_MOST_STRIPS = 1 << 16
 _XMP_ELEMENTS = (rb"(?:\w+:)?Thumbnails", rb"Container:Directory", rb"hdrgm:\w+")
 _XMP_ATTRIBUTES = re.compile(
     rb"\s(?:hdrgm:\w+|GCamera:(?:MotionPhoto|MicroVideo)\w*|xmpNote:HasExtendedXMP)\s*=\s*(?:\"[^\"]*\"|'[^']*')"
@@ -46,8 +51,9 @@ def clean_exif(exif: bytes, orientation: int = 1) -> bytes | None:
     A block that cannot be read is replaced by one that holds `orientation` alone, or by None where that is 1.
     """
     prefix = EXIF_PREFIX if exif.startswith(EXIF_PREFIX) else b""
-    block = bytearray(exif[len(prefix) :])
+    block = bytearray(exif[len(prefix) : len(prefix) + MOST_BYTES + 1])
     try:
+        _check_size(block)
         layout = ifd.read_layout(block)
         blanked = _cut_directories(block, layout) + _blank_jpegs(block)
         _trim(block, blanked)
@@ -58,9 +64,13 @@ def clean_exif(exif: bytes, orientation: int = 1) -> bytes | None:
 
 
 def blank_pictures(block: bytes) -> bytes:
-    """The same bytes, every JPEG stream in them blanked."""
+    """The same bytes, every JPEG stream in them blanked; all of them where there is no end of such streams."""
     copy = bytearray(block)
-    _blank_jpegs(copy)
+    try:
+        _check_size(block)
+        _blank_jpegs(copy)
+    except ValueError:
+        return bytes(len(block))
     return bytes(copy)
 
 
@@ -77,7 +87,7 @@ def upright_exif(exif: bytes) -> bytes:
 
 def clean_xmp(xmp: bytes) -> bytes | None:
     """An XMP packet without thumbnails, depth pictures and gain map directories; None if it cannot be read."""
-    if b"\0" in xmp.rstrip(b"\0"):
+    if len(xmp) > MOST_BYTES or b"\0" in xmp.rstrip(b"\0"):
         return None
     cleaned: bytes | None = xmp
     for name in _XMP_ELEMENTS:
@@ -126,8 +136,14 @@ def clean_iptc(iptc: bytes) -> bytes:
     return bytes(kept)
 
 
-def jpeg_end(data: bytes | bytearray, start: int) -> int:
-    """Where the JPEG stream that begins at `start` ends; the end of `data` for one that is broken."""
+def _first_end(data: bytes | bytearray, start: int) -> int:
+    """Where the first end marker after `start` ends; the end of `data` if there is none."""
+    end = data.find(b"\xff\xd9", start)
+    return end + 2 if end >= 0 else len(data)
+
+
+def _stream_end(data: bytes | bytearray, start: int) -> int | None:
+    """Where the markers of the JPEG stream that begins at `start` lead to its end; None for one that is broken."""
     at = start + 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -142,28 +158,45 @@ def jpeg_end(data: bytes | bytearray, start: int) -> int:
             if marker == 0xDA:
                 found = _SCAN_END.search(data, at)
                 at = found.start() if found else len(data)
-    end = data.find(b"\xff\xd9", start)
-    return end + 2 if end >= 0 else len(data)
+    return None
+
+
+def _check_size(block: bytes | bytearray) -> None:
+    if len(block) > MOST_BYTES:
+        raise ValueError(f"a block of more than {MOST_BYTES} bytes")
 
 
 def _cut_directories(block: bytearray, layout: ifd.Layout) -> list[tuple[int, int]]:
-    """Blank every directory but the first and its own, with the pictures that they point to."""
+    """Blank every directory but the first and its own, with the pictures that they point to.
+
+    Raises ValueError for more of them than any camera writes.
+    """
     first = ifd.read_directory(block, layout.first, layout)
     blanked: list[tuple[int, int]] = []
     starts = [first.next]
     while (slot := ifd.find(first, ifd.SUB_IFDS)) is not None:
         starts += ifd.integers(block, slot, layout)
+        _check_count(starts)
         _remove_slot(block, first, slot, layout)
         first = ifd.read_directory(block, layout.first, layout)
+    seen = {layout.first}
     for start in starts:
         for directory in _readable(block, layout, start):
-            if directory.at != layout.first:
-                blanked += _picture_ranges(block, directory, layout)
-                blanked.append((directory.at, directory.next_at + (8 if layout.big else 4)))
+            if directory.at in seen:
+                break
+            seen.add(directory.at)
+            _check_count(seen)
+            blanked += _picture_ranges(block, directory, layout)
+            blanked.append((directory.at, directory.next_at + (8 if layout.big else 4)))
     struct.pack_into(layout.order + ("Q" if layout.big else "I"), block, first.next_at, 0)
     for begin, end in blanked:
         block[begin:end] = bytes(end - begin)
     return blanked
+
+
+def _check_count(directories: Sized) -> None:
+    if len(directories) > _MOST_DIRECTORIES:
+        raise ValueError(f"more than {_MOST_DIRECTORIES} directories")
 
 
 def _readable(block: bytearray, layout: ifd.Layout, start: int) -> Iterator[ifd.Directory]:
@@ -186,15 +219,33 @@ def _picture_ranges(block: bytearray, directory: ifd.Directory, layout: ifd.Layo
     for offset_tag, length_tag in _RANGES:
         offsets, lengths = ifd.find(directory, offset_tag), ifd.find(directory, length_tag)
         if offsets is not None and lengths is not None:
+            if offsets.length > _MOST_STRIPS:
+                raise ValueError(f"a picture in {offsets.length} pieces")
             pairs = zip(ifd.integers(block, offsets, layout), ifd.integers(block, lengths, layout), strict=False)
-            ranges += [(at, min(at + size, len(block))) for at, size in pairs if 8 <= at < len(block)]
+            ranges += _joined((at, min(at + size, len(block))) for at, size in pairs if 8 <= at < len(block))
     return ranges
 
 
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes as ranges in order that do not overlap."""
+    joined: list[tuple[int, int]] = []
+    for begin, end in sorted(ranges):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
+
+
 def _blank_jpegs(block: bytearray) -> list[tuple[int, int]]:
-    blanked, end = [], 0
+    """Raises ValueError for many broken streams: each may lead through the whole block before that shows."""
+    blanked, end, broken = [], 0, 0
     while (found := _JPEG_START.search(block, end)) is not None:
-        end = max(jpeg_end(block, found.start()), found.end())
+        whole = _stream_end(block, found.start())
+        broken += whole is None
+        if broken > _MOST_BROKEN:
+            raise ValueError(f"more than {_MOST_BROKEN} broken pictures")
+        end = max(whole or _first_end(block, found.start()), found.end())
         block[found.start() : end] = bytes(end - found.start())
         blanked.append((found.start(), end))
     return blanked

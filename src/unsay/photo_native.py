@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyvips
+import pyvips.error
 
 Samples = npt.NDArray[Any]
 """[H, W, bands] uint8 or uint16: colours first, then alpha and other channels; stored orientation."""
@@ -21,6 +22,15 @@ _INTERPRETATIONS = {1: ("b-w", "grey16"), 3: ("srgb", "rgb16"), 4: ("cmyk", "cmy
 pyvips.cache_set_max(0)
 if "VIPS_CONCURRENCY" not in os.environ:
     pyvips.vips_lib.vips_concurrency_set(min(_MAX_THREADS, os.cpu_count() or 1))
+
+
+def _readable(text: Any) -> str:
+    return "NULL" if text == pyvips.ffi.NULL else pyvips.ffi.string(text).decode(errors="replace")
+
+
+# libvips quotes from damaged files in its messages. pyvips takes those for UTF-8: it would raise UnicodeDecodeError
+# in place of its own error, leave the message for whatever fails next, and print a traceback from its log.
+pyvips._to_string = pyvips.error._to_string = _readable
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import pyvips
 
 from unsay.errors import BadInput
 from unsay.photo_containers import png_chunks, webp_chunks
+from unsay.photo_limits import check_claims
 from unsay.photo_native import Native, from_vips
 from unsay.photo_tiff import tiff_pages, with_plain_alpha
 
@@ -75,6 +76,7 @@ def read_photo(source: Source, max_megapixels: float, what: str = "photo") -> Ph
         raise BadInput(f"max_megapixels is {max_megapixels}: give a number above 0")
     name, data = _read_bytes(source, max_megapixels, what)
     kind = _identify(name, data[:_HEAD])
+    check_claims(name, kind, data)
     _refuse_several(name, kind, data)
     decodable = with_plain_alpha(data) if kind == "tiff" else data
     header = _load(name, kind, decodable)

@@ -25,6 +25,10 @@ _TEXTS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *ran
 _NUMBERS = (ifd.ORIENTATION, 282, 283, 286, 287, 296, 301, 318, 319, _EXTRA_SAMPLES)
 _PLACES = (33550, 33922, 34264, 34735, 34736, 34737)  # GeoTIFF
 _RESOLUTION = (282, 283, 296)
+_FORMS = {274: (3, 1), 282: (5, 1), 283: (5, 1), 286: (5, 1), 287: (5, 1), 296: (3, 1), 318: (5, 2), 319: (5, 6)}
+"""Type and count of the numbers that readers interpret."""
+_ENUMERATED = {274: 8, 296: 3}
+_MOST_SAMPLES = 1 << 16
 _KEPT = frozenset((*_TEXTS, *_NUMBERS, *_PLACES, _XMP, _IPTC, _PHOTOSHOP, _ICC, ifd.EXIF_IFD, ifd.GPS_IFD))
 _IN_EXIF = frozenset((*_TEXTS, ifd.ORIENTATION, 282, 283, 296, 301, 318, 319, ifd.EXIF_IFD, ifd.GPS_IFD))
 
@@ -59,7 +63,7 @@ def with_plain_alpha(data: bytes) -> bytes:
     """
     layout = ifd.read_layout(data)
     slot = ifd.find(ifd.read_directory(data, layout.first, layout), _EXTRA_SAMPLES)
-    if slot is None or slot.kind != 3 or 1 not in ifd.integers(data, slot, layout):
+    if slot is None or slot.kind != 3 or slot.length > _MOST_SAMPLES or 1 not in ifd.integers(data, slot, layout):
         return data
     copy = bytearray(data)
     plain = [2 if value == 1 else value for value in ifd.integers(data, slot, layout)]
@@ -73,7 +77,7 @@ def kept_tiff_tags(data: bytes) -> list[ifd.Tag]:
     Layers and private tags stay behind: they may still show what was erased.
     """
     layout = ifd.read_layout(data)
-    tags = [_clean_tag(tag) for tag in ifd.read_tags(data, layout.first, layout) if tag.tag in _KEPT]
+    tags = [_clean_tag(tag) for tag in ifd.read_tags(data, layout.first, layout, _KEPT) if _is_sound(tag)]
     return [tag for tag in tags if tag.value or tag.children]
 
 
@@ -88,7 +92,7 @@ def tiff_metadata_tags(metadata: Metadata) -> list[ifd.Tag]:
     tags: list[ifd.Tag] = []
     if metadata.exif:
         layout = ifd.read_layout(metadata.exif)
-        tags += [tag for tag in ifd.read_tags(metadata.exif, layout.first, layout) if tag.tag in _IN_EXIF]
+        tags += [tag for tag in ifd.read_tags(metadata.exif, layout.first, layout, _IN_EXIF) if _is_sound(tag)]
     blocks = ((_XMP, 1, metadata.xmp), (_PHOTOSHOP, 1, metadata.photoshop), (_ICC, 7, metadata.icc))
     return tags + [ifd.Tag(number, kind, value) for number, kind, value in blocks if value]
 
@@ -111,8 +115,18 @@ def write_tiff(encoded: bytes, tags: list[ifd.Tag]) -> bytes:
 
 def _integer(data: bytes, directory: ifd.Directory, tag: int, layout: ifd.Layout) -> int:
     slot = ifd.find(directory, tag)
-    values = ifd.integers(data, slot, layout) if slot is not None else ()
+    values = ifd.integers(data, slot, layout, 1) if slot is not None else ()
     return values[0] if values else 0
+
+
+def _is_sound(tag: ifd.Tag) -> bool:
+    """Whether a tag has the type, count and values without which some readers refuse the file."""
+    kind, count = _FORMS.get(tag.tag, (tag.kind, 0))
+    if tag.kind != kind or (count and len(tag.value) != count * ifd.SIZES[kind]):
+        return False
+    if tag.tag in _ENUMERATED:
+        return 1 <= int.from_bytes(tag.value, "little") <= _ENUMERATED[tag.tag]
+    return kind != 5 or all(int.from_bytes(tag.value[i + 4 : i + 8], "little") for i in range(0, len(tag.value), 8))
 
 
 def _clean_tag(tag: ifd.Tag) -> ifd.Tag:
