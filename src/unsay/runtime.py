@@ -37,7 +37,10 @@ class Session:
         options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed from the bytes
         self.name = path.name
         try:
-            self._session = runtime().InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            # without a second try, which would print to standard output: that is for results
+            self._session = runtime().InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # the runtime's own exceptions share no public base class
             raise BundleError(f"{path} cannot be opened by ONNX Runtime: {_brief(error)}: install it again") from error
 

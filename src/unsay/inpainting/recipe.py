@@ -90,7 +90,8 @@ def read_recipe(bundle: Bundle) -> FillerRecipe:
         return FillerRecipe(**_settings(section))
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
-            f"the inpaint part of the bundle {bundle.name!r} lacks or misstates {error}: export or import it again"
+            f"the inpaint part of the bundle {bundle.name!r} lacks or misstates {str(error)[:300]}: "
+            "export or import it again"
         ) from error
 
 
@@ -106,12 +107,15 @@ def _settings(section: dict[str, Any]) -> dict[str, Any]:
         if name in values:
             values[name] = colour(values[name], name, LEAST_STD if name.endswith("std") else -LARGEST)
     if "mask" in values:
-        hole, known = MASKS[values["mask"]] if isinstance(values["mask"], str) else values["mask"]
+        stated = values["mask"]
+        if isinstance(stated, str) and stated not in MASKS:
+            raise ValueError(f"mask {stated!r}; known: {', '.join(MASKS)}, or two numbers")
+        hole, known = MASKS[stated] if isinstance(stated, str) else stated
         values["mask"] = (number(hole, "mask"), number(known, "mask"))
     if "inputs" in values:
         values["inputs"] = {name: texts(held, "inputs") for name, held in table(values["inputs"], "inputs").items()}
     for name in ("output", "layout", "colours", "pad"):
         values[name] = text(values.get(name, getattr(FillerRecipe, name)), name)
     if not isinstance(values.get("match_rim", True), bool):
-        raise ValueError(f"match_rim {values['match_rim']!r}; true or false belongs there")
+        raise ValueError(f"match_rim {values['match_rim']!r}: true or false belongs there")
     return values

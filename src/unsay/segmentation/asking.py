@@ -33,7 +33,9 @@ def read_constants(bundle: Bundle) -> Constants:
     try:
         return Constants(**{k: _constant(k, v) for k, v in section.items() if k in known})
     except ValueError as error:
-        raise BundleError(f"the bundle {bundle.name!r} misstates {error}: export or import it again") from error
+        raise BundleError(
+            f"the bundle {bundle.name!r} misstates {str(error)[:300]}: export or import it again"
+        ) from error
 
 
 def _constant(name: str, value: Any) -> Any:

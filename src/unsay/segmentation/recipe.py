@@ -139,7 +139,7 @@ def _build(bundle: Bundle) -> Recipe:
             dict(table(section.get("recognition", {}), "recognition")),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{where} lacks or misstates {error}: export or install it again") from error
+        raise BundleError(f"{where} lacks or misstates {str(error)[:300]}: export or install it again") from error
 
 
 def _make(kind: type[T], values: Any) -> T:
