@@ -14,13 +14,14 @@ import pyvips
 
 from unsay.errors import BadInput
 from unsay.photo_containers import png_chunks, webp_chunks
+from unsay.photo_heic import heic_size, read_heic
 from unsay.photo_limits import check_claims
 from unsay.photo_native import Native, from_vips
 from unsay.photo_tiff import tiff_pages, with_plain_alpha
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
-READS = "JPEG, PNG, WebP, TIFF and AVIF"
+READS = "JPEG, PNG, WebP, TIFF, AVIF and HEIC"
 LOADERS = {
     "jpeg": "jpegload_buffer",
     "png": "pngload_buffer",
@@ -76,6 +77,8 @@ def read_photo(source: Source, max_megapixels: float, what: str = "photo") -> Ph
         raise BadInput(f"max_megapixels is {max_megapixels}: give a number above 0")
     name, data = _read_bytes(source, max_megapixels, what)
     kind = _identify(name, data[:_HEAD])
+    if kind == "heic":
+        return _read_heic(name, data, max_megapixels)
     check_claims(name, kind, data)
     _refuse_several(name, kind, data)
     decodable = with_plain_alpha(data) if kind == "tiff" else data
@@ -91,6 +94,14 @@ def read_photo(source: Source, max_megapixels: float, what: str = "photo") -> Ph
     )
     lossless = kind in ("png", "tiff") or any(chunk == b"VP8L" for chunk, _ in webp_chunks(data) if kind == "webp")
     return PhotoFile(name, data, kind, native, lossless)
+
+
+def _read_heic(name: str, data: bytes, max_megapixels: float) -> PhotoFile:
+    _check_megapixels(name, *heic_size(name, data), max_megapixels)
+    heic = read_heic(name, data)
+    icc = heic.icc or (_numbered_profile(name, "HEIC", *heic.numbers) if heic.numbers else None)
+    bands = heic.pixels.shape[2]
+    return PhotoFile(name, data, "heic", Native(heic.pixels, 1 if bands < 3 else 3, 1, icc, heic.bits), False)
 
 
 def load_header(data: bytes, kind: str) -> Any:
@@ -185,9 +196,11 @@ def _identify_heif(name: str, head: bytes) -> str:
     brands = [box[i : i + 4] for i in range(0, len(box) - 3, 4) if i != 4]
     if brands[:1] == [b"avis"]:
         raise BadInput(f"{name} is an AVIF sequence: Unsay edits single photos, so save one picture of it")
-    if b"avif" not in brands:
-        raise BadInput(f"{name} is a HEIC or video file, not a photo that Unsay reads: convert it to one of {READS}")
-    return "avif"
+    if b"avif" in brands:
+        return "avif"
+    if any(brand in (b"heic", b"heix", b"heim", b"heis", b"mif1") for brand in brands):
+        return "heic"
+    raise BadInput(f"{name} is a video or a sequence, not a photo that Unsay reads: give one of {READS}")
 
 
 def _refuse_several(name: str, kind: str, data: bytes) -> None:
@@ -233,16 +246,19 @@ def _damaged(name: str, kind: str, error: pyvips.Error) -> BadInput:
 
 
 def _check_header(name: str, header: Any, max_megapixels: float) -> None:
-    width, height = header.width, header.height
-    if width * height > max_megapixels * 1e6:
-        raise BadInput(
-            f"{name} is {width} x {height} = {width * height / 1e6:.0f} megapixels; "
-            f"the limit is {max_megapixels:g}: raise --max-megapixels or use a smaller copy"
-        )
+    _check_megapixels(name, header.width, header.height, max_megapixels)
     colours = _COLOURS.get(header.interpretation)
     if header.format not in ("uchar", "ushort") or colours is None or header.bands < colours:
         what = f"{header.bands} channels of {header.format} samples, {header.interpretation}"
         raise BadInput(f"{name} has {what}; Unsay reads 8 and 16 bit grey, RGB and CMYK: convert it to one of these")
+
+
+def _check_megapixels(name: str, width: int, height: int, limit: float) -> None:
+    if width * height > limit * 1e6:
+        raise BadInput(
+            f"{name} is {width} x {height} = {width * height / 1e6:.0f} megapixels; "
+            f"the limit is {limit:g}: raise --max-megapixels or use a smaller copy"
+        )
 
 
 def _orientation(kind: str, header: Any) -> int:
@@ -257,9 +273,14 @@ def _nclx_profile(name: str, kind: str, data: bytes) -> bytes | None:
     at = data.find(b"colrnclx") if kind == "avif" else -1
     if at < 0:
         return None
-    primaries, transfer = data[at + 9], data[at + 11]
+    if len(data) < at + 12:
+        raise BadInput(f"{name} is a cut AVIF (in its colours): fetch or copy it again")
+    return _numbered_profile(name, "AVIF", data[at + 9], data[at + 11])
+
+
+def _numbered_profile(name: str, label: str, primaries: int, transfer: int) -> bytes | None:
     if primaries == 9 or transfer in (16, 18):
-        raise BadInput(f"{name} is an AVIF with high dynamic range colours: convert it to sRGB or Display P3 first")
+        raise BadInput(f"{name} is a {label} with high dynamic range colours: convert it to sRGB or Display P3 first")
     if primaries != 12:
         return None
     black = np.zeros((1, 1, 3), np.uint8)

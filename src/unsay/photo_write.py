@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,12 +16,15 @@ import pyvips
 from unsay import photo_containers as containers
 from unsay import photo_tiff as tiff
 from unsay.errors import BadInput, UnsayError
+from unsay.leftovers import sweep, temporary_beside
 from unsay.photo_colour import ColourSpace
+from unsay.photo_heic import Heic, read_heic, write_heic
 from unsay.photo_jpeg import Unpatchable
 from unsay.photo_jpeg_patch import patch_jpeg
+from unsay.photo_lossy import Encode, encode_closely
 from unsay.photo_metadata import EXIF_PREFIX, PHOTOSHOP_PREFIX, Metadata, clean_exif, clean_photoshop, clean_xmp
 from unsay.photo_metadata import upright_exif as turn_exif
-from unsay.photo_native import Native, as_vips, displayed, narrow
+from unsay.photo_native import Native, Samples, as_vips, displayed, from_vips, narrow
 from unsay.photo_read import PhotoFile, load_header, shown
 
 SUFFIXES = {
@@ -34,9 +36,11 @@ SUFFIXES = {
     ".tif": "tiff",
     ".tiff": "tiff",
     ".avif": "avif",
+    ".heic": "heic",
+    ".heif": "heic",
 }
-_LONGEST_SIDE = {"jpeg": 65535, "webp": 16383, "avif": 16384}
-_COLOURS = {"jpeg": (1, 3, 4), "png": (1, 3), "webp": (3,), "tiff": (1, 3, 4), "avif": (3,)}
+_LONGEST_SIDE = {"jpeg": 65535, "webp": 16383, "avif": 16384, "heic": 16384}
+_COLOURS = {"jpeg": (1, 3, 4), "png": (1, 3), "webp": (3,), "tiff": (1, 3, 4), "avif": (3,), "heic": (3,)}
 _LOSSY_QUALITY = 90
 _NEW_JPEG_QUALITY = 92
 # Choosing the shortest codes saves a few percent of the file, but holds all coefficients: 12 bytes a pixel.
@@ -81,10 +85,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """
     name = shown(path)
     target, mode = _target(path, name)
-    temporary = target.with_name(f".unsay-{secrets.token_hex(8)}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
+        with temporary_beside(target) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
             with open(descriptor, "wb") as stream:
                 stream.write(data)
                 stream.flush()
@@ -92,12 +95,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             if mode is not None:
                 os.chmod(temporary, mode)
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise _unwritable(name, error) from error
     _flush_folder(target.parent)
+    sweep(target.parent)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -139,10 +140,19 @@ def _encode_png(native: Native, metadata: Metadata, file: PhotoFile | None) -> b
 
 def _encode_webp(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
     image = as_vips(native.pixels, native.colours)
-    if file is not None and file.lossless:
+    if file is None:
+        encoded = image.webpsave_buffer(Q=_LOSSY_QUALITY, keep="none")
+    elif file.lossless:
         encoded = image.webpsave_buffer(lossless=True, exact=True, keep="none")
     else:
-        encoded = image.webpsave_buffer(Q=_LOSSY_QUALITY, keep="none")
+
+        def encode(pixels: Samples, quality: int | None) -> bytes:
+            # Colours fitted to their halved resolution take twice the time, and tell where the quality does not.
+            how = {"lossless": True} if quality is None else {"Q": quality, "smart_subsample": quality == 100}
+            coded: bytes = as_vips(pixels, native.colours).webpsave_buffer(**how, exact=True, keep="none")
+            return coded
+
+        encoded = _encode_closely(file, native, encode)
     height, width = native.pixels.shape[:2]
     return containers.write_webp(encoded, (width, height), native.alpha, metadata)
 
@@ -160,20 +170,47 @@ def _encode_tiff(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
 
 
 def _encode_avif(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
-    image = as_vips(native.pixels, native.colours)
-    exif = turn_exif(metadata.exif) if metadata.exif else None
-    _attach(image, replace(metadata, exif=exif))
-    depth = 8 if native.pixels.dtype == np.uint8 else 12 if native.bits > 10 else 10
-    # Lower efforts give the same size and quality here, in a thirtieth of the time.
-    encoded: bytes = image.heifsave_buffer(
-        compression="av1",
-        Q=_LOSSY_QUALITY,
-        effort=0,
-        bitdepth=depth,
-        subsample_mode="on" if file is not None and _is_subsampled(file.data) else "off",
-        keep=_KEEP_EXIF_XMP_ICC if exif else _KEEP_EXIF_XMP_ICC & ~1,
-    )
-    return encoded
+    metadata = replace(metadata, exif=turn_exif(metadata.exif) if metadata.exif else None)
+    how = {
+        "compression": "av1",
+        "effort": 0,  # higher ones give about the same size and quality here, in thirty times the time
+        "bitdepth": 8 if native.pixels.dtype == np.uint8 else 12 if native.bits > 10 else 10,
+        "subsample_mode": "on" if file is not None and _is_subsampled(file.data) else "off",
+        "keep": _KEEP_EXIF_XMP_ICC if metadata.exif else _KEEP_EXIF_XMP_ICC & ~1,
+    }
+
+    def encode(pixels: Samples, quality: int | None) -> bytes:
+        image = as_vips(pixels, native.colours)
+        _attach(image, metadata)
+        amount = {"lossless": True, "subsample_mode": "off"} if quality is None else {"Q": quality}
+        coded: bytes = image.heifsave_buffer(**{**how, **amount})
+        return coded
+
+    if file is None:
+        return encode(native.pixels, _LOSSY_QUALITY)
+    return _encode_closely(file, native, encode)
+
+
+def _encode_heic(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+    exif = EXIF_PREFIX + turn_exif(metadata.exif) if metadata.exif else None
+    chroma = 444 if file is None else read_heic(file.name, file.data).subsampling
+    heic = Heic(native.pixels, native.bits, native.icc, exif, metadata.xmp, chroma, None)
+
+    def encode(pixels: Samples, quality: int | None) -> bytes:
+        if quality is None:
+            return write_heic(replace(heic, pixels=pixels, subsampling=444), 100)
+        return write_heic(replace(heic, pixels=pixels), quality)
+
+    return encode(native.pixels, _LOSSY_QUALITY) if file is None else _encode_closely(file, native, encode)
+
+
+def _encode_closely(file: PhotoFile, native: Native, encode: Encode) -> bytes:
+    def decode(data: bytes) -> Samples:
+        if file.format == "heic":
+            return read_heic(file.name, data).pixels
+        return from_vips(load_header(data, file.format))
+
+    return encode_closely(encode, decode, file.native.pixels, native.pixels, native.colours)
 
 
 def _is_subsampled(avif: bytes) -> bool:
@@ -188,6 +225,7 @@ _ENCODERS: dict[str, Callable[[Native, Metadata, PhotoFile | None], bytes]] = {
     "webp": _encode_webp,
     "tiff": _encode_tiff,
     "avif": _encode_avif,
+    "heic": _encode_heic,
 }
 
 
@@ -201,8 +239,14 @@ def _metadata(file: PhotoFile, native: Native) -> Metadata:
         blocks = {tag.tag: tag.value for tag in tags}
         exif = tiff.exif_from_tiff(tags)
         return Metadata(exif, native.icc, blocks.get(700) or None, blocks.get(34377) or None)
-    header = load_header(file.data, file.format)
-    blocks_of = {name: header.get(name) for name in ("exif-data", "xmp-data", "iptc-data") if header.get_typeof(name)}
+    if file.format == "heic":
+        heic = read_heic(file.name, file.data)
+        given = {"exif-data": heic.exif, "xmp-data": heic.xmp}
+        blocks_of = {name: block for name, block in given.items() if block}
+    else:
+        header = load_header(file.data, file.format)
+        names = ("exif-data", "xmp-data", "iptc-data")
+        blocks_of = {name: header.get(name) for name in names if header.get_typeof(name)}
     exif = clean_exif(blocks_of["exif-data"], native.orientation) if "exif-data" in blocks_of else None
     xmp = clean_xmp(blocks_of["xmp-data"]) if "xmp-data" in blocks_of else None
     photoshop = blocks_of.get("iptc-data", b"").removeprefix(PHOTOSHOP_PREFIX)
