@@ -133,8 +133,9 @@ def convolution_speed(job: Job) -> float:
 
 def session(job: Job, file: str) -> Callable[[dict[str, Any]], Floats]:
     """A graph opened as the bundles' are: fp32, ONNX Runtime."""
-    import onnxruntime
+    from unsay.runtime import runtime
 
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.threads
     opened = onnxruntime.InferenceSession(str(job.folder / file), options, providers=["CPUExecutionProvider"])
@@ -204,9 +205,11 @@ def difference(job: Job, name: str, found: Floats) -> float | None:
 def in_graph(job: Job) -> dict[str, Any]:
     """Inference as users run it: fp32 in ONNX Runtime, or bf16 in OpenVINO."""
     import cv2  # noqa: F401 - memory counts from after the imports
-    import onnxruntime  # noqa: F401
 
     from unsay.inpainting.network import Bf16Network, import_openvino
+    from unsay.runtime import runtime
+
+    runtime()
 
     name = "strokes" if job.do.startswith("dense") else "thing"
     hole = strokes(job.size) if name == "strokes" else thing(job.size)

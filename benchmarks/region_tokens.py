@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unsay.models.region_encoder import TransformerConfig
 from unsay.models.vit import RegionViT, VisionTransformer, ViTConfig
+from unsay.runtime import runtime
 from unsay.training.segment_export import to_onnx
 
 RESULTS = Path(__file__).parent / "results" / "region_tokens.json"
@@ -64,6 +64,7 @@ def session(network: nn.Module, threads: int) -> Any:
     model = to_onnx(
         network, inputs, names, ["embeddings"], {k: v for k, v in free.items() if k in {*names, "embeddings"}}
     )
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

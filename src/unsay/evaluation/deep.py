@@ -7,7 +7,6 @@ Legend: C channels of a map, D numbers that describe a photo, N photos.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -160,7 +159,7 @@ def _with_weights(name: str, file: str, build: Callable[[], Any]) -> Any:
         return Absent(name, f"its weights are not on this machine: put {file} into {path.parent}")
     try:
         return build()
-    except (RuntimeError, OSError, pickle.UnpicklingError) as error:  # torch has no error of its own for a broken file
+    except Exception as error:  # torch raises whatever a broken file's bytes provoke
         return Absent(name, f"{path} cannot be read ({str(error).partition(chr(10))[0]}): replace it")
 
 

@@ -7,6 +7,7 @@ restricted unpickler): nothing in a folder is executed. We rename what it read.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,6 +73,19 @@ class Pixels:
     deviation: tuple[float, float, float]
 
 
+def report_nothing(*, offline: bool) -> None:
+    """Keep the hub's client from reporting use, and, `offline`, from any request: called before each use of it.
+
+    It reads its environment once, as it is imported, which another package may have done before: so both are set.
+    """
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1" if offline else "0"
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    constants.HF_HUB_OFFLINE = offline
+
+
 def find_folder(source: str, *, download: bool = False) -> Path:
     """The local folder that `source` names; a hub name is fetched, into the hub's own cache, only with `download`.
 
@@ -81,6 +95,7 @@ def find_folder(source: str, *, download: bool = False) -> Path:
         return Path(source)
     if not download:
         raise BadInput(f"no folder {source!r}: give the folder of downloaded weights, or --download for a hub name")
+    report_nothing(offline=False)
     from huggingface_hub import snapshot_download
 
     try:
@@ -107,6 +122,7 @@ def read_config(folder: Path, supported: tuple[str, ...]) -> dict[str, Any]:
 def load_clip(folder: Path, start: int | None = None) -> Clip:
     """CLIP with region tokens from layer `start` on (None: the middle), in fp32. Raises `BadInput`."""
     read_config(folder, CLIP)
+    report_nothing(offline=True)
     from transformers import CLIPModel
 
     model = _read(CLIPModel, folder)
@@ -123,6 +139,7 @@ def load_self_supervised(folder: Path) -> VisionTransformer:
     stated = read_config(folder, SELF_SUPERVISED)
     if stated.get("use_swiglu_ffn"):
         raise BadInput(f"{folder} has SwiGLU layers (DINOv2 giant), which are not supported: take a smaller DINOv2")
+    report_nothing(offline=True)
     import transformers
 
     kinds = {"vit": "ViTModel", "dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
@@ -172,6 +189,7 @@ def _tokenizer_file(folder: Path) -> Any:
 
 
 def _tokenizer_of_vocabulary(folder: Path) -> Any:
+    report_nothing(offline=True)
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer

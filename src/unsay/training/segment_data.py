@@ -192,10 +192,10 @@ class SegmentData(pl.LightningDataModule):
         if self.trainer:
             self.trainer.strategy.barrier("views")
         nouns, table, sentences = self._kept(reader)
-        rows = np.load(sentences, mmap_mode="r") if self.config.loss.sentence else None
+        rows = np.load(sentences, mmap_mode="r", allow_pickle=False) if self.config.loss.sentence else None
         found = read_nouns(nouns)
         self.pairs = Pairs(self.config, self.networks, reader, views, found, rows)
-        self.words, self.nouns = found.words, torch.from_numpy(np.load(table))
+        self.words, self.nouns = found.words, torch.from_numpy(np.load(table, allow_pickle=False))
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches from the trainer's step on: a resumed run goes on with the very next one."""

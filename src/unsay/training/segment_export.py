@@ -48,8 +48,9 @@ def to_onnx(
 
 def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same network in fewer operators: what ONNX Runtime's basic level would make of it at every opening."""
-    import onnxruntime
+    from unsay.runtime import runtime
 
+    onnxruntime = runtime()
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

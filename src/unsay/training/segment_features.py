@@ -102,7 +102,7 @@ def _save(array: npt.NDArray[Any], stream: BinaryIO) -> None:
 
 @lru_cache(maxsize=512)
 def _mapped(path: Path) -> Any:
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _look(reader: PairReader, number: int, look: Look, mirrored: bool) -> View | None:

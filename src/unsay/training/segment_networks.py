@@ -157,8 +157,9 @@ def _trunk_look(config: SegmentConfig) -> Look:
 
 
 def _session(model: Any, threads: int) -> Any:
-    import onnxruntime
+    from unsay.runtime import runtime
 
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -212,7 +212,7 @@ def _answers(config: TextConfig, texts: list[str], embed: Embed) -> Tensor:
         rows[order] = found.numpy()
         write_atomically(path, lambda stream: np.save(stream, rows))
         log.info("the teacher answered %d texts in %.0f s", len(texts), time.monotonic() - since)
-    return torch.from_numpy(np.load(path))
+    return torch.from_numpy(np.load(path, allow_pickle=False))
 
 
 def main() -> None:
