@@ -230,7 +230,7 @@ def test_ctrl_c(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("unsay.erasing.fill_hole", interrupt)
     status, out, err = run("erase", "photo.png", "red", "--mask-out", "m.png")
-    assert (status, out, err.strip()) == (130, "", "unsay: interrupted, nothing was written")
+    assert (status, out, err.strip()) == (130, "", "unsay: interrupted; no file is half-written")
     assert os.listdir() == ["photo.png"]
 
 

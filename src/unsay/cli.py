@@ -16,10 +16,8 @@ import typer
 
 import unsay
 from unsay.commands import bundles, importing, judging, learning, photos
-from unsay.commands.console import note, one_line
+from unsay.commands.console import INTERRUPTED, INTERRUPTION, interruptible, note, one_line
 from unsay.errors import UnsayError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="unsay",
@@ -88,10 +86,20 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `unsay` with `arguments` (default: the process's own) and return the exit status."""
-    command = typer.main.get_command(app)
     _guard_streams()
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = command.main(None if arguments is None else list(arguments), prog_name="unsay", standalone_mode=False)
+        with interruptible(given[:1], arguments is None):
+            return _run(given)
+    except KeyboardInterrupt:  # before or after the command itself
+        note(INTERRUPTION)
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        command = typer.main.get_command(app)
+        status = command.main(arguments, prog_name="unsay", standalone_mode=False)
     except UnsayError as error:
         note(f"unsay: {one_line(error)}")
         return error.exit_status
@@ -103,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _unexpected(error)
     if status == INTERRUPTED:  # Typer itself returns this for Ctrl-C inside a command, others raise
-        note("unsay: interrupted, nothing was written")
+        note(INTERRUPTION)
     return status if isinstance(status, int) else 0
 
 

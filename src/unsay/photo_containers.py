@@ -27,6 +27,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PLAIN_JFIF = b"JFIF\0\x01\x02\0\0\x01\0\x01\0\0"
 _SEGMENT_BYTES = 65533
 _PNG_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"oFFs", b"tIME")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_XMP = b"XML:com.adobe.xmp\0"
 _MAX_TEXT = 1 << 26
 """Bytes to which all packed texts of one file may unpack together: more are no words, and are left out."""
 
@@ -135,6 +137,25 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
         at += 12 + size
 
 
+def without_texts(data: bytes) -> bytes:
+    """The same PNG without its texts, but for the first XMP packet: libpng would inflate each, up to 8 MB, as it reads.
+
+    The very same bytes where there is none.
+    """
+    kept: list[memoryview] = []
+    view, at, start, seen = memoryview(data), len(PNG_SIGNATURE), 0, False
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        first = kind == b"iTXt" and not seen and data.startswith(_PNG_XMP, at + 8)
+        seen = seen or first
+        if kind in _TEXTS and not first:
+            kept.append(view[start:at])
+            start = end
+        at = end
+    return b"".join([*kept, view[start:]]) if kept else data
+
+
 def kept_png_chunks(data: bytes, orientation: int) -> list[Chunk]:
     """The chunks of a PNG that an edited copy carries: colour, density, time, EXIF and texts.
 
@@ -147,7 +168,7 @@ def kept_png_chunks(data: bytes, orientation: int) -> list[Chunk]:
             exif = None if room.exif else clean_exif(payload, orientation)
             room.exif = True
             kept += [(kind, exif)] if exif else []
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+        elif kind in _TEXTS:
             text = _clean_text(kind, payload, room)
             kept += [(kind, text)] if text else []
         elif kind in _PNG_KEPT:

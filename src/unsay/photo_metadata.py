@@ -26,8 +26,8 @@ _BASE64_PICTURE = re.compile(
 )
 MOST_BYTES = 1 << 24
 """An EXIF block or XMP packet beyond this holds pictures or rubbish; it counts as one that cannot be read."""
-_MOST_DIRECTORIES = 256
-_MOST_BROKEN = 64
+_MOST_DIRECTORIES = 64
+_MOST_BROKEN = 16
 _MOST_STRIPS = 1 << 16
 _XMP_ELEMENTS = (rb"(?:\w+:)?Thumbnails", rb"Container:Directory", rb"hdrgm:\w+")
 _XMP_ATTRIBUTES = re.compile(

@@ -13,7 +13,7 @@ import numpy as np
 import pyvips
 
 from unsay.errors import BadInput
-from unsay.photo_containers import png_chunks, webp_chunks
+from unsay.photo_containers import png_chunks, webp_chunks, without_texts
 from unsay.photo_heic import heic_size, read_heic
 from unsay.photo_limits import check_claims
 from unsay.photo_native import Native, from_vips
@@ -106,7 +106,8 @@ def _read_heic(name: str, data: bytes, max_megapixels: float) -> PhotoFile:
 
 def load_header(data: bytes, kind: str) -> Any:
     """The libvips image of a photo file, nothing decoded yet. Raises `pyvips.Error`."""
-    return getattr(pyvips.Image, LOADERS[kind])(data, access="sequential", fail_on="error")
+    readable = without_texts(data) if kind == "png" else data
+    return getattr(pyvips.Image, LOADERS[kind])(readable, access="sequential", fail_on="error")
 
 
 def block_other_loaders() -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from unsay.errors import BadInput, NotFound, UnsayError
+from unsay.leftovers import drop_open
 
 PIPE = "-"
+INTERRUPTED = 130
+INTERRUPTION = "unsay: interrupted; no file is half-written"
+_AT_ONCE = ("erase", "segment", "inpaint", "bundles")
+_SHOW_CURSOR = "\x1b[?25h"
 
 
 def source(argument: str) -> str | BinaryIO:
@@ -41,6 +47,34 @@ def target(output: str | None, photo: str, *, as_json: bool) -> Any:
     if sys.stdout.isatty():
         raise BadInput("a photo is not written to a terminal: give -o FILE, or pipe standard output on")
     return sys.stdout.buffer
+
+
+@contextmanager
+def interruptible(command: list[str], own_process: bool) -> Iterator[None]:
+    """Ctrl-C ends a command of a moment at once, with status 130, wherever it comes.
+
+    As an exception it could come inside a library, which would swallow it, print a traceback or fail otherwise. Only
+    in a process of its own; longer commands (training) end their work in their own way. Once the command is done,
+    Ctrl-C no longer changes how it ended.
+    """
+    if not own_process or command[:1] == [] or command[0] not in _AT_ONCE:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end_at_once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_at_once(*_: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    drop_open()
+    if sys.stderr is not None:
+        cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), f"{cursor}{INTERRUPTION}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 @contextmanager
