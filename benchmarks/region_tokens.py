@@ -119,7 +119,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "load": round(os.getloadavg()[0], 1),
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": runtime().__version__,
         "torch": torch.__version__,
     }
 
