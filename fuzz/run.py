@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -37,6 +38,13 @@ class Tally:
     slowest: dict[str, Any] = field(default_factory=lambda: {"ms": 0.0})
     largest: dict[str, Any] = field(default_factory=lambda: {"mb": 0.0})
     violations: list[str] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def is_new(self, violation: str) -> bool:
+        """Whether fewer than three of the kind, numbers aside, were seen: one bug need not fill the folder."""
+        kind = re.sub(r"\d+|0x\w+", "", violation)[:60]
+        self.kinds[kind] += 1
+        return self.kinds[kind] <= 3
 
     def add(self, line: dict[str, Any]) -> None:
         """Count one case."""
@@ -55,7 +63,8 @@ def main() -> None:
     started, tally = time.monotonic(), Tally()
     for line in _lines(options.cases, options.seed):
         if "violation" in line:
-            tally.violations.append(f"case {line['case']}: {line['violation']}; {_keep(options.seed, line)}")
+            saved = _keep(options.seed, line) if tally.is_new(line["violation"]) else "another of the same"
+            tally.violations.append(f"case {line['case']}: {line['violation']}; {saved}")
             print(tally.violations[-1], file=sys.stderr, flush=True)
         else:
             tally.add(line)
