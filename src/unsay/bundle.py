@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from unsay.errors import BadInput, BundleError
 from unsay.onnx_check import Graph, check_graph
@@ -106,10 +107,11 @@ class Bundle:
 
     def _checked(self, name: str) -> Graph:
         path = self._listed(name)
-        data = path.read_bytes()
-        self._same(path, name, lambda _: hashlib.sha256(data).hexdigest())
+        with open(path, "rb") as stream, _mapped(stream) as data:  # hashed and checked where it lies: no copy is made
+            self._same(path, name, lambda _: hashlib.sha256(data).hexdigest())
+            graph = check_graph(path, data)
         self._parts[f"file:{name}"] = path
-        return check_graph(path, data)
+        return graph
 
     def _listed(self, name: str) -> Path:
         """Where a file lies that the manifest lists, within the folder and of the stated size."""
@@ -174,6 +176,16 @@ def sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
+
+
+@contextmanager
+def _mapped(stream: BinaryIO) -> Iterator[bytes | mmap.mmap]:
+    """A file's content."""
+    if os.fstat(stream.fileno()).st_size == 0:  # cannot be mapped
+        yield b""
+        return
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
 
 
 def _digest(stream: Any) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
+from mmap import mmap
 from pathlib import Path
 
 from unsay.errors import BundleError
@@ -57,7 +58,7 @@ class Graph:
     outputs: dict[str, Value] = field(default_factory=dict)
 
 
-def check_graph(path: Path, data: bytes) -> Graph:
+def check_graph(path: Path, data: bytes | mmap) -> Graph:
     """The graph of a file that may be opened, whose content is `data`. Raises `BundleError` for any other, as the
     module's page says.
     """

@@ -7,6 +7,7 @@ which nothing has written for many years, are refused. Source: the public descri
 from __future__ import annotations
 
 from collections.abc import Iterable
+from mmap import mmap
 
 MOST_FIELDS = 2_000_000
 """Fields in one file, read in a second or two; the starter's largest graph has 32,000."""
@@ -50,7 +51,7 @@ class Layout:
 class Reader:
     """Fields of the messages in `data`, at most `MOST_FIELDS` of them in all."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
         self.data = data
         self.left = MOST_FIELDS
 
