@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import pytest
 
 import unsay
@@ -90,18 +86,3 @@ def test_the_running_half_imports_nothing_that_could(path: Path) -> None:
 )
 def test_what_this_page_would_find(code: str, found: str) -> None:
     assert found in " ".join(problems(ast.parse(code)))
-
-
-def test_a_whole_run_imports_no_learning_library(tmp_path: Path) -> None:
-    """Erasing with the packaged bundle, as a user has it installed: what libraries pull in counts too."""
-    photo = tmp_path / "photo.jpg"
-    cv2.imwrite(str(photo), cv2.resize(cv2.imread(str(SOURCE.parents[1] / "examples" / "sea.jpg")), (160, 120)))
-    script = f"""
-        import sys
-        from unsay.cli import main
-        assert main(["erase", {str(photo)!r}, "orca", "--threshold", "0", "-o", {str(tmp_path / "out.jpg")!r}]) == 0
-        loaded = {{name.partition(".")[0] for name in sys.modules}}
-        print(sorted(loaded & {LEARNING_MODULES | {"joblib", "dill", "cloudpickle", "requests", "httpx", "urllib3"}!r}))
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"

@@ -36,6 +36,8 @@ sys.addaudithook(watch)
 """As `sitecustomize` it is in force before any other module is imported."""
 
 
+UNWANTED = {"torch", "onnx", "yaml", "transformers", "huggingface_hub", "joblib", "cloudpickle", "requests", "httpx"}
+"""Libraries of the learning half, and those that unpickle or fetch: no verb may pull them in, not even by others."""
 HUSHING = {"CI", "TF_BUILD", "GITHUB_ACTIONS", "DO_NOT_TRACK"}
 """Variables by which some libraries go silent of themselves, as they would not on a user's machine."""
 
@@ -68,8 +70,8 @@ def test_no_verb_opens_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(socket.socket, name, refuse)
     for name in ("getaddrinfo", "gethostbyname", "create_connection"):
         monkeypatch.setattr(socket, name, refuse)
-    for command in commands(tmp_path):
-        assert main(command) == 0, command
+    bundles, *_, erase = commands(tmp_path)
+    assert main(bundles) == main(erase) == 0
     assert not asked
 
 
@@ -105,7 +107,7 @@ def test_the_command_line_without_a_network(
     files all the while, and their notes in the home folder.
     """
     script = f"""
-        import os, sys, threading, time
+        import json, os, sys, threading
         from pathlib import Path
         seen, done = set(), threading.Event()
         def look():
@@ -122,10 +124,12 @@ def test_the_command_line_without_a_network(
             assert main(command) == 0, command
         done.set()
         assert not seen, seen
+        print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}} & {UNWANTED!r})))
     """
     done = guarded(["-c", textwrap.dedent(script)])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[0])["bundles"]
+    assert json.loads(done.stdout.splitlines()[-1]) == []
     assert not (tmp_path / "home").exists()
 
 
