@@ -114,7 +114,9 @@ def test_a_manifest_of_many_files_or_odd_ones(tmp_path: Path) -> None:
             read_manifest(make(tmp_path, setting("files", {"a": entry | wrong})) / MANIFEST)
 
 
-@pytest.mark.parametrize("name", ["a\0b", "a" * 300, "\udcff", "..", "", ".", "../../etc/passwd", "sub/../filler.onnx"])
+@pytest.mark.parametrize(
+    "name", ["a\0b", "a" * 300, "\udcff", "..", "", ".", "../../etc/passwd", "x/../filler.onnx", "./filler.onnx"]
+)
 def test_names_that_no_file_of_a_bundle_has(tmp_path: Path, name: str) -> None:
     folder = make(tmp_path, setting("inpaint/file", name))
     manifest = json.loads((folder / MANIFEST).read_bytes())

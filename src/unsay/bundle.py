@@ -1,7 +1,8 @@
 """Bundles: a folder of data with the networks that a verb needs. Nothing in one is ever executed or unpickled.
 
 A file is opened by another library only after its size and sha256 were found as the manifest says and, for a network,
-after `unsay.onnx_check` passed it. The sha256 tells damage; it does not tell who made a bundle.
+after `unsay.onnx_check` passed it. The sha256 tells damage; it does not tell who made a bundle. A folder that somebody
+changes while it is being opened is beyond what can be checked: put bundles where you alone can write.
 
 `bundle.json` (format 1):
 
@@ -69,7 +70,13 @@ class Bundle:
 
     def file(self, name: str) -> Path:
         """The path of one of the bundle's files, its size and sha256 checked once. Raises `BundleError`."""
-        return self.part(f"file:{name}", lambda: self._same(self._listed(name), name, sha256))
+
+        def build() -> Path:
+            path = self._listed(name)
+            self._compare(path, sha256(path))
+            return path
+
+        return self.part(f"file:{name}", build)
 
     def graph(self, name: str) -> Graph:
         """What one of the bundle's ONNX files reads and gives, once it is known to be safe to open. Raises
@@ -108,7 +115,7 @@ class Bundle:
     def _checked(self, name: str) -> Graph:
         path = self._listed(name)
         with open(path, "rb") as stream, _mapped(stream) as data:  # hashed and checked where it lies: no copy is made
-            self._same(path, name, lambda _: hashlib.sha256(data).hexdigest())
+            self._compare(path, hashlib.sha256(data).hexdigest())
             graph = check_graph(path, data)
         self._parts[f"file:{name}"] = path
         return graph
@@ -120,7 +127,8 @@ class Bundle:
             raise BundleError(f"the bundle {self.name!r} lists no file {name!r} in {MANIFEST}: install it again")
         path = self.path / name
         try:
-            outside, there = path.resolve().parent != self.path.resolve(), path.is_file()
+            outside = path.name != name or path.resolve().parent != self.path.resolve()
+            there = path.is_file()
             size = path.stat().st_size if there else 0
         except (ValueError, OSError, RuntimeError) as error:  # a name that no file can have; a link to itself
             raise BundleError(f"the bundle {self.name!r} names a file {name[:80]!r}: {error}") from error
@@ -132,14 +140,13 @@ class Bundle:
             raise BundleError(f"{path} has {size} bytes, its manifest says {entry['bytes']}: install it again")
         return path
 
-    def _same(self, path: Path, name: str, digest: Callable[[Path], str]) -> Path:
-        """The path, if the content is what the manifest says."""
-        found, stated = digest(path), self.manifest["files"][name]["sha256"]
+    def _compare(self, path: Path, found: str) -> None:
+        """Raises `BundleError` unless the sha256 that was found is the one that the manifest states."""
+        stated = self.manifest["files"][path.name]["sha256"]
         if found != stated:
             raise BundleError(
                 f"{path} has sha256 {found[:12]}..., its manifest says {stated[:12]}...: install it again"
             )
-        return path
 
 
 def load_bundle(
