@@ -322,6 +322,16 @@ def test_more_scans_than_a_photo_needs_are_refused() -> None:
         read_jpeg(data[:at] + data[at:-2] * 300 + b"\xff\xd9")
 
 
+def test_odd_bytes_are_passed_over_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    """Bytes between the coded picture and its end: decoders complain and go on, and so do we, but not aloud."""
+    data = CODINGS["4:2:0"]
+    odd = data[:-2] + bytes(40) + data[-2:]
+    pixels = decoded(data)
+    output = patch_jpeg(odd, [], pixels, pixels.copy())
+    np.testing.assert_array_equal(decoded(output), pixels)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_cannot_be_patched_says_so_and_what_to_do() -> None:
     data = CODINGS["4:2:0"]
     at = data.rindex(b"\xff\xdb")

@@ -134,19 +134,18 @@ def read_jpeg(data: bytes) -> Jpeg:
 
 
 def read_blocks(jpeg: Jpeg) -> list[Blocks]:
-    """The quantised blocks of every component. Raises `UnsayError` where they cannot be read."""
+    """The quantised blocks of every component. Raises `Unpatchable` where they cannot be read."""
     import jpeglib
-    from jpeglib._bind import CJpegLib
+    from jpeglib._bind import CJpegLib  # its public reader decodes the photo twice, and prints
 
     jpeglib.version.set(_LIBRARY)
     blocks = [np.zeros((*jpeg.grid(component), 64), np.int16) for component in jpeg.components]
     places = [np.ctypeslib.as_ctypes(plane) for plane in blocks] + [None] * (4 - len(blocks))
     tables, numbers = ((ctypes.c_ushort * 64) * 4)(), (ctypes.c_short * 4)()
-    with _as_file(_bare(jpeg)) as path:
-        try:
-            CJpegLib.read_jpeg_dct(path, *places, tables, numbers)
-        except OSError as error:
-            raise UnsayError("the JPEG's blocks cannot be read: write a PNG instead (-o photo.png)") from error
+    with _as_file(_bare(jpeg)) as path, _without_stderr():
+        done = CJpegLib.get().read_jpeg_dct(CJpegLib.cstr(path), *places, tables, numbers)
+    if not done:
+        raise Unpatchable("libjpeg does not read its blocks")
     if any(max(-int(plane.min()), int(plane.max())) > _LARGEST for plane in blocks):
         raise Unpatchable("its coefficients are larger than any photo's")
     return blocks
@@ -326,6 +325,24 @@ def _bare(jpeg: Jpeg) -> bytes:
     segments += [huffman_segment(*key, table) for key, table in jpeg.opening.items()]
     segments += [(0xDD, jpeg.restart.to_bytes(2, "big"))] if jpeg.restart else []
     return b"\xff\xd8" + b"".join(map(segment_bytes, segments)) + jpeg.scans
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Standard error leads nowhere meanwhile: libjpeg prints there of every odd byte."""
+    try:
+        own = os.dup(2)
+    except OSError:  # closed: nothing can be printed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(nowhere)
 
 
 @contextmanager

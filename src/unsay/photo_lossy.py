@@ -37,7 +37,7 @@ def encode_closely(encode: Encode, decode: Decode, before: Samples, after: Sampl
     def loss(quality: int) -> float:
         return _decibels(decode(encode(tiles, quality)), tiles, kept_tiles, colours)
 
-    quality = _lowest(loss, KEPT_DB + _MARGIN_DB)
+    quality = _lowest(loss, KEPT_DB if tiles is after else KEPT_DB + _MARGIN_DB)
     for finer in sorted({min(q, _QUALITIES[-1]) for q in range(quality, _QUALITIES[-1] + _FINER, _FINER)}):
         data = encode(after, finer)
         if _decibels(decode(data), after, kept, colours) >= KEPT_DB:

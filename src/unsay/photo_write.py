@@ -24,7 +24,7 @@ from unsay.photo_jpeg_patch import patch_jpeg
 from unsay.photo_lossy import Encode, encode_closely
 from unsay.photo_metadata import EXIF_PREFIX, PHOTOSHOP_PREFIX, Metadata, clean_exif, clean_photoshop, clean_xmp
 from unsay.photo_metadata import upright_exif as turn_exif
-from unsay.photo_native import Native, Samples, as_vips, displayed, from_vips, narrow
+from unsay.photo_native import Native, Samples, as_vips, displayed, fixed_threads, from_vips, narrow
 from unsay.photo_read import PhotoFile, load_header, shown
 
 SUFFIXES = {
@@ -183,7 +183,8 @@ def _encode_avif(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
         image = as_vips(pixels, native.colours)
         _attach(image, metadata)
         amount = {"lossless": True, "subsample_mode": "off"} if quality is None else {"Q": quality}
-        coded: bytes = image.heifsave_buffer(**{**how, **amount})
+        with fixed_threads():
+            coded: bytes = image.heifsave_buffer(**{**how, **amount})
         return coded
 
     if file is None:
@@ -206,9 +207,11 @@ def _encode_heic(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
 
 def _encode_closely(file: PhotoFile, native: Native, encode: Encode) -> bytes:
     def decode(data: bytes) -> Samples:
-        if file.format == "heic":
-            return read_heic(file.name, data).pixels
-        return from_vips(load_header(data, file.format))
+        heic = file.format == "heic"
+        pixels = read_heic(file.name, data).pixels if heic else from_vips(load_header(data, file.format))
+        missing = native.pixels.shape[2] - pixels.shape[2]  # a coder leaves out an alpha that is opaque everywhere
+        opaque = np.full((*pixels.shape[:2], missing), np.iinfo(pixels.dtype).max, pixels.dtype)
+        return np.concatenate([pixels, opaque], axis=2) if missing else pixels
 
     return encode_closely(encode, decode, file.native.pixels, native.pixels, native.colours)
 
