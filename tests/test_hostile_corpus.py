@@ -22,14 +22,6 @@ from unsay.photo import Photo
 
 FOLDER = Path(__file__).parent / "hostile"
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
-KNOWN = {
-    "jpeg-extraneous-bytes-before-the-end.jpg": "libjpeg's warnings reach standard error through jpeglib",
-    "jpeg-premature-end-of-data.jpg": "libjpeg's warnings reach standard error through jpeglib",
-}
-CASES = [
-    pytest.param(path, id=path.name, marks=[pytest.mark.xfail(reason=KNOWN[path.name])] if path.name in KNOWN else [])
-    for path in FILES
-]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +29,7 @@ def _colour_words(colour_words: None) -> None:
     """The verbs on the tests' tiny bundle."""
 
 
-@pytest.mark.parametrize("path", CASES)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_result_or_one_of_our_errors_and_no_word_more(
     path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,6 +106,21 @@ def test_overlay_of_words_in_other_scripts() -> None:
     assert overlay(np.zeros((20, 30, 3), np.uint8), segmentation(labels, ("собака",))).any()
 
 
+@pytest.mark.parametrize(("suffix", "limit"), [(".jpg", 65500), (".webp", 16383)])
+def test_an_overlay_that_its_format_cannot_hold(suffix: str, limit: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither an empty file nor a line from the coder."""
+    labels, rgb = np.ones((limit + 1, 16), int), np.zeros((limit + 1, 16, 3), np.uint8)
+    with pytest.raises(BadInput, match=f"at most {limit}"):
+        encoded(
+            "overlay", np.zeros((*labels.shape, 3), np.uint8), segmentation(labels, ("a",)), name="p", suffix=suffix
+        )
+    data = encoded(
+        "overlay", np.zeros((limit, 16, 3), np.uint8), segmentation(labels[1:], ("a",)), name="p", suffix=suffix
+    )
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (limit, 16, 3)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("kind", "suffix", "message"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unsay.errors import BadInput
+from unsay.errors import BadInput, UnsayError
 from unsay.results import Mask, Pixels, Segmentation
 
 SUFFIXES = {"overlay": ".overlay.jpg", "labels": ".labels.png", "coco": ".coco.json", "labelme": ".labelme.json"}
@@ -22,6 +22,7 @@ ALLOWED = {
 }
 """What an output's name may end with, by format."""
 OPACITY = 0.45
+_LONGEST_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 
 
 def check_format(kind: str, suffix: str) -> None:
@@ -170,7 +171,12 @@ def _draw_legend(out: Pixels, segmentation: Segmentation) -> None:
 
 
 def _picture(suffix: str, image: np.ndarray[Any, Any]) -> bytes:
-    _, data = cv2.imencode(suffix.lower(), np.ascontiguousarray(image))
+    longest, limit = max(image.shape[:2]), _LONGEST_SIDES.get(suffix.lower(), 10**6)
+    if longest > limit:
+        raise BadInput(f"{suffix} cannot hold {longest} pixels in a row (at most {limit}): write the overlay as .png")
+    done, data = cv2.imencode(suffix.lower(), np.ascontiguousarray(image))
+    if not done:
+        raise UnsayError(f"the masks cannot be written as {suffix}: try .png")
     return bytes(data)
 
 

@@ -67,7 +67,9 @@ def read_layout(data: bytes | bytearray) -> Layout:
     try:
         if order is not None and (version := _number(data, 2, order, "H")) in (42, 43):
             big = version == 43
-            return Layout(order, big, _number(data, 8, order, "Q") if big else _number(data, 4, order, "I"))
+            first = _number(data, 8, order, "Q") if big else _number(data, 4, order, "I")
+            if first:
+                return Layout(order, big, first)
     except struct.error as error:
         raise ValueError("the tag directory is cut short") from error
     raise ValueError("no tag directory")

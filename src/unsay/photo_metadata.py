@@ -57,10 +57,12 @@ def clean_exif(exif: bytes, orientation: int = 1) -> bytes | None:
         layout = ifd.read_layout(block)
         blanked = _cut_directories(block, layout) + _blank_jpegs(block)
         _trim(block, blanked)
+        block = bytearray(_BASE64_PICTURE.sub(lambda found: b" " * len(found[0]), block))
+        layout = ifd.read_layout(block)
         ifd.read_directory(block, layout.first, layout)
     except ValueError:
         return None if orientation == 1 else prefix + ifd.write_exif([ifd.short(ifd.ORIENTATION, orientation)])
-    return prefix + _BASE64_PICTURE.sub(lambda found: b" " * len(found[0]), bytes(block))
+    return prefix + bytes(block)
 
 
 def blank_pictures(block: bytes) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -51,6 +53,17 @@ class Native:
     def alpha(self) -> bool:
         """Whether there are channels beyond the colours."""
         return int(self.pixels.shape[2]) > self.colours
+
+
+@contextmanager
+def fixed_threads() -> Iterator[None]:
+    """As many threads on every machine, for coders that cut a picture up by their number: AV1's bytes depend on it."""
+    own = pyvips.vips_lib.vips_concurrency_get()
+    pyvips.vips_lib.vips_concurrency_set(_MAX_THREADS)
+    try:
+        yield
+    finally:
+        pyvips.vips_lib.vips_concurrency_set(own)
 
 
 def displayed(stored: npt.NDArray[T], orientation: int) -> npt.NDArray[T]:
