@@ -111,12 +111,8 @@ def test_an_overlay_that_its_format_cannot_hold(suffix: str, limit: int, capfd: 
     """Neither an empty file nor a line from the coder."""
     labels, rgb = np.ones((limit + 1, 16), int), np.zeros((limit + 1, 16, 3), np.uint8)
     with pytest.raises(BadInput, match=f"at most {limit}"):
-        encoded(
-            "overlay", np.zeros((*labels.shape, 3), np.uint8), segmentation(labels, ("a",)), name="p", suffix=suffix
-        )
-    data = encoded(
-        "overlay", np.zeros((limit, 16, 3), np.uint8), segmentation(labels[1:], ("a",)), name="p", suffix=suffix
-    )
+        encoded("overlay", rgb, segmentation(labels, ("a",)), name="p", suffix=suffix)
+    data = encoded("overlay", rgb[1:], segmentation(labels[1:], ("a",)), name="p", suffix=suffix)
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (limit, 16, 3)
     assert capfd.readouterr() == ("", "")
 
