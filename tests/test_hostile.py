@@ -23,7 +23,7 @@ from unsay.bundle import Bundle
 from unsay.errors import BadInput, UnsayError
 from unsay.photo import Photo
 from unsay.photo_containers import PNG_SIGNATURE, jpeg_segments, kept_png_chunks, png_chunks, write_jpeg, write_png
-from unsay.photo_metadata import MOST_BYTES, blank_pictures, clean_exif, clean_photoshop, clean_xmp
+from unsay.photo_metadata import MOST_BYTES, blank_pictures, clean_exif, clean_photoshop, clean_xmp, upright_exif
 from unsay.results import Patch
 from unsay.segmentation.words import check_words
 
@@ -214,6 +214,13 @@ def test_tags_that_readers_insist_on_are_sound_or_left_out() -> None:
         assert Photo.open(photo.encode(".tif")).width == photo.width
 
 
+@pytest.mark.parametrize("wrong", [slot(274, 3, 900, 4), slot(274, 3, 3, 4), slot(274, 4, 1, 6), slot(274, 1, 1, 6)])
+def test_an_orientation_of_another_form_is_set_in_its_entry(wrong: bytes) -> None:
+    """Its value may be said to lie in the header, which must not be written over."""
+    exif = block([wrong], rest=bytes(2000))
+    assert upright_exif(exif) == block([slot(274, 3, 1, 1)], rest=bytes(2000))
+
+
 @pytest.mark.usefixtures("frugal")
 @pytest.mark.parametrize("side", [20_000, 65535, 1 << 24, (1 << 31) - 1, (1 << 32) - 1])
 def test_sides_that_are_claimed(side: int) -> None:
@@ -232,8 +239,11 @@ def test_sides_that_are_claimed(side: int) -> None:
 
 def test_an_avif_that_claims_a_side_beyond_int_is_refused_without_noise(capfd: pytest.CaptureFixture[str]) -> None:
     data = bytearray(PLAIN["avif"])
-    struct.pack_into(">I", data, data.index(b"ispe") + 8, (1 << 30) + 24)
-    assert "it claims 1073741848 x" in outcome(bytes(data))
+    at = data.index(b"ispe")
+    struct.pack_into(">I", data, at + 8, (1 << 30) + 24)
+    for flags in (0, 0x00404000):
+        struct.pack_into(">I", data, at + 4, flags)
+        assert "it claims 1073741848 x" in outcome(bytes(data))
     assert capfd.readouterr() == ("", "")
 
 

@@ -68,7 +68,7 @@ def read_layout(data: bytes | bytearray) -> Layout:
         if order is not None and (version := _number(data, 2, order, "H")) in (42, 43):
             big = version == 43
             first = _number(data, 8, order, "Q") if big else _number(data, 4, order, "I")
-            if first:
+            if first >= 8:  # behind the header
                 return Layout(order, big, first)
     except struct.error as error:
         raise ValueError("the tag directory is cut short") from error

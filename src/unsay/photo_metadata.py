@@ -77,13 +77,17 @@ def blank_pictures(block: bytes) -> bytes:
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """The same EXIF block, its orientation tag (if any) set to 1: for pixels that were turned upright."""
+    """The same EXIF block, its orientation tag (if any) set to 1: for pixels that were turned upright.
+
+    The entry is written anew, whatever type and count it claims: its value may lie anywhere, the header included.
+    """
     prefix = EXIF_PREFIX if exif.startswith(EXIF_PREFIX) else b""
     block = bytearray(exif[len(prefix) :])
     layout = ifd.read_layout(block)
     slot = ifd.find(ifd.read_directory(block, layout.first, layout), ifd.ORIENTATION)
-    if slot is not None and slot.kind == 3:
-        struct.pack_into(layout.order + "H", block, slot.value_at, 1)
+    if slot is not None:
+        entry = (ifd.ORIENTATION, 3, 1, 1, *([0] * (3 if layout.big else 1)))
+        struct.pack_into(layout.order + ("HHQHHHH" if layout.big else "HHIHH"), block, slot.at, *entry)
     return prefix + bytes(block)
 
 
