@@ -45,7 +45,6 @@ class Network:
     deviation: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        text(self.file, "file")
         for name in ("side", "multiple"):
             whole(getattr(self, name), name, 1, MOST_SIDE)
         colour(self.mean, "mean")
@@ -145,4 +144,6 @@ def _build(bundle: Bundle) -> Recipe:
 def _make(kind: type[T], values: Any) -> T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     stated = table(values, kind.__name__.lower())
+    if "file" in known:
+        text(stated["file"], "file")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items() if k in known})
