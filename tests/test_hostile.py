@@ -302,14 +302,14 @@ def test_cut_at_every_byte(name: str) -> None:
 @pytest.mark.parametrize("name", WHOLE)
 def test_cut_at_bytes_at_random_and_the_last_ones(name: str) -> None:
     data, random = WHOLE[name], Random(name)
-    for size in [*random.sample(range(len(data)), 25), *range(8)]:
+    for size in [*random.sample(range(len(data)), 8), *range(3)]:
         assert outcome(data[:size], 1)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_bits_turned_round(name: str) -> None:
     data, random = WHOLE[name], Random(name)
-    for _ in range(25):
+    for _ in range(8):
         bent = bytearray(data)
         bent[random.randrange(len(data))] ^= 1 << random.randrange(8)
         assert outcome(bytes(bent), 1)

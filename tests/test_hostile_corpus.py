@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +34,8 @@ def test_a_result_or_one_of_our_errors_and_no_word_more(
 ) -> None:
     data = path.read_bytes()
     kind = path.name.split("-")[0]
-    for verb, output in itertools.product(stage.VERBS, (None, *seeds.SUFFIXES.values())):
+    ways = [("segment", None), ("inpaint", None), *(("erase", output) for output in (None, *seeds.SUFFIXES.values()))]
+    for verb, output in ways:
         outcome = stage.run_case(stage.Case(verb, kind, data, seeds.masks()[0], output=output), tmp_path)
         assert outcome == "result" or issubclass(getattr(errors, outcome), UnsayError)
     with contextlib.suppress(UnsayError):
@@ -74,7 +74,7 @@ def test_mutations_reach_beyond_the_first_check(kind: str) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_few_cases_of_the_fuzzer(seed: int, tmp_path: Path) -> None:
-    outcomes = {stage.run_case(stage.make_case(Random(f"{seed}/{i}")), tmp_path) for i in range(150)}
+    outcomes = {stage.run_case(stage.make_case(Random(f"{seed}/{i}")), tmp_path) for i in range(80)}
     assert {"result", "BadInput", "NotFound"} <= outcomes
 
 

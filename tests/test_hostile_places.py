@@ -291,14 +291,14 @@ def test_a_folder_that_goes_away(folder: Path) -> None:
     [
         {"TMPDIR": "/nonexistent", "TEMP": "/nonexistent", "TMP": "/nonexistent"},
         {"HOME": "unset", "USER": "unset", "LOGNAME": "unset", "XDG_CACHE_HOME": "unset"},
-        {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"},
-        {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"LC_ALL": "xx_XX.nonsense"},
-        {"PATH": ""},
-        {"VIPS_CONCURRENCY": "nonsense", "OMP_NUM_THREADS": "1"},
-        {"TERM": "dumb", "COLUMNS": "1"},
+        pytest.param({"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "xx_XX.nonsense"}, marks=pytest.mark.slow),
+        pytest.param({"PATH": ""}, marks=pytest.mark.slow),
+        pytest.param({"VIPS_CONCURRENCY": "nonsense"}, marks=pytest.mark.slow),
+        pytest.param({"TERM": "dumb", "COLUMNS": "1"}, marks=pytest.mark.slow),
     ],
-    ids=lambda environment: next(iter(environment)),
+    ids="-".join,
 )
 def test_odd_environments(environment: dict[str, str], run: Run, folder: Path) -> None:
     """None of them is needed: a photo is read, filled and written in the folder that it is in."""
