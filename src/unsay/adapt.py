@@ -19,7 +19,7 @@ from unsay.options import MAX_MEGAPIXELS
 from unsay.photo import Photo, from_samples
 from unsay.photo_ifd import ORIENTATION
 from unsay.photo_metadata import clean_exif, clean_resource, clean_xmp
-from unsay.photo_native import Samples, displayed
+from unsay.photo_native import Samples, differing, displayed
 from unsay.photo_read import read_photo
 from unsay.results import Mask
 
@@ -158,7 +158,7 @@ def _pil_from_photo(image: Any, photo: Photo) -> Any:
     copy = image.copy()
     copy.info = _info_without_pictures(image.info)
     samples = photo.samples()
-    changed = (samples != photo.native.pixels).any(axis=2)
+    changed = differing(samples, photo.native.pixels)
     if changed.any():
         own = np.array(image)
         values = _pil_values(image, samples[changed])

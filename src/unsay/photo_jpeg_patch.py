@@ -23,7 +23,7 @@ from unsay.photo_jpeg import (
     segment_bytes,
 )
 from unsay.photo_jpeg_entropy import encode_scans
-from unsay.photo_native import Samples
+from unsay.photo_native import Samples, differing
 from unsay.results import Mask
 
 Values = npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ def patch_jpeg(data: bytes, segments: Iterable[Segment], before: Samples, after:
     """
     jpeg = read_jpeg(data)
     blocks = read_blocks(jpeg)
-    changed = np.asarray((before != after).any(axis=2))
+    changed = differing(before, after)
     for index, component in enumerate(jpeg.components):
         _patch_component(jpeg, index, component, blocks[index], changed, after)
     head = [*segments, *([(0xEE, jpeg.adobe)] if jpeg.adobe else []), *quantisation_segments(jpeg), jpeg.frame]

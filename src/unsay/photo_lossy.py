@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unsay.photo_native import Samples
+from unsay.photo_native import Samples, differing
 from unsay.results import Mask
 
 KEPT_DB = 45.0
@@ -31,7 +31,7 @@ def encode_closely(encode: Encode, decode: Decode, before: Samples, after: Sampl
     The quality is searched on up to sixteen tiles, then raised until the whole photo has it. Where even 100 falls
     short (colours that change from sample to sample, at half resolution), the photo is coded without loss.
     """
-    kept = np.asarray((before == after).all(axis=2))
+    kept = ~differing(before, after)
     tiles, kept_tiles = _tiles(after), _tiles(kept[..., None])[..., 0]
 
     def loss(quality: int) -> float:

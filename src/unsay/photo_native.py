@@ -75,6 +75,14 @@ def displayed(stored: npt.NDArray[T], orientation: int) -> npt.NDArray[T]:
     return stored[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 
 
+def differing(one: Samples, other: Samples) -> npt.NDArray[np.bool_]:
+    """[H, W] bool: where two pictures of one shape differ in any band."""
+    differs = one[..., 0] != other[..., 0]
+    for band in range(1, one.shape[2]):  # in a tenth of the time of any(axis=2)
+        differs |= one[..., band] != other[..., band]
+    return np.asarray(differs)
+
+
 def as_vips(pixels: Samples, colours: int, icc: bytes | None = None) -> Any:
     """A libvips image over the samples, which are not copied and must not change while it is in use."""
     height, width, bands = pixels.shape
