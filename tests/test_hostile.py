@@ -247,6 +247,24 @@ def test_an_avif_that_claims_a_side_beyond_int_is_refused_without_noise(capfd: p
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("number", range(len(seeds.photos("jpeg"))))
+def test_a_jpeg_of_a_kilobyte_that_claims_a_hundred_megapixels_is_cut(number: int) -> None:
+    """libjpeg makes up what is missing, and only warns."""
+    data = bytearray(seeds.photos("jpeg")[number])
+    at = max(data.rfind(b"\xff\xc0"), data.rfind(b"\xff\xc2"))
+    struct.pack_into(">HH", data, at + 5, 9999, 9999)
+    assert "cut JPEG" in outcome(bytes(data))
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+def test_the_emptiest_jpeg_is_whole(interlace: bool) -> None:
+    """One colour, the shortest codes: still more than a bit a block."""
+    image = pyvips.Image.black(2000, 1600)
+    for made in (image, image.bandjoin([image, image]).copy(interpretation="srgb")):
+        data = made.jpegsave_buffer(interlace=interlace, optimize_coding=True, Q=1, keep="none")
+        assert Photo.open(data).width == 2000
+
+
 def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
     image = pyvips.Image.black(64, 48, bands=3).copy(interpretation="srgb")
     data = image.jpegsave_buffer(interlace=True, keep="none")
