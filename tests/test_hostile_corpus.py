@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import subprocess
 import sys
@@ -83,6 +84,17 @@ def test_the_runner_tells_a_violation(monkeypatch: pytest.MonkeyPatch, tmp_path:
         assert run._one(lambda: "result", noise.fileno())["outcome"] == "result"
         assert "ZeroDivisionError" in run._one(lambda: 1 // 0, noise.fileno())["violation"]
         assert "printed" in run._one(lambda: run.os.write(2, b"!") and "result", noise.fileno())["violation"]
+
+
+@pytest.mark.parametrize("name", ["photo", "mask", "metadata", "words", "manifest"])
+def test_the_guided_harnesses_take_what_they_begin_with(name: str) -> None:
+    """And the same, damaged; atheris itself is not needed for that."""
+    harness = importlib.import_module(f"fuzz.{name}_harness")
+    test, random = harness.load(), Random(name)
+    for data in harness.start():
+        for given in (data, mutated(data, "", random)):
+            with contextlib.suppress(UnsayError):
+                test(given)
 
 
 @pytest.mark.slow
