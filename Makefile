@@ -21,8 +21,8 @@ slow: $(VENV)/.done
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest -m slow
 
 lint: $(VENV)/.done
-	$(VENV)/bin/ruff check src tests benchmarks
-	$(VENV)/bin/ruff format --check src tests benchmarks
+	$(VENV)/bin/ruff check src tests benchmarks fuzz
+	$(VENV)/bin/ruff format --check src tests benchmarks fuzz
 
 types: $(VENV)/.done
 	$(VENV)/bin/mypy

@@ -9,9 +9,9 @@ from fuzz import seeds
 
 def load() -> Callable[[bytes], object]:
     """The test; the first byte picks the cleaner."""
-    from unsay.photo_containers import kept_jpeg_segments, kept_png_chunks, webp_chunks, without_texts
-    from unsay.photo_metadata import blank_pictures, clean_exif, clean_iptc, clean_photoshop, clean_xmp, upright_exif
-    from unsay.photo_tiff import kept_tiff_tags, tiff_metadata_tags, tiff_pages, with_plain_alpha, write_tiff
+    from unsay.photo.containers import kept_jpeg_segments, kept_png_chunks, webp_chunks, without_texts
+    from unsay.photo.metadata import blank_pictures, clean_exif, clean_iptc, clean_photoshop, clean_xmp, upright_exif
+    from unsay.photo.tiff import kept_tiff_tags, tiff_metadata_tags, tiff_pages, with_plain_alpha, write_tiff
 
     tiff = seeds.photos("tiff")[1]
 

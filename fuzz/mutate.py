@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from random import Random
 
-from unsay.photo_containers import PNG_SIGNATURE, jpeg_segments, png_chunks, webp_chunks, write_jpeg
+from unsay.photo.containers import PNG_SIGNATURE, jpeg_segments, png_chunks, webp_chunks, write_jpeg
 
 Chunk = tuple[bytes, bytes]
 INTERESTING = (0, 1, 2, 7, 8, 16, 127, 128, 255, 256, 4095, 4096, 32767, 65535, 1 << 16, (1 << 31) - 1, 1 << 31)

@@ -11,8 +11,8 @@ import numpy as np
 import pyvips
 from PIL import Image
 
-from unsay.photo_containers import jpeg_metadata_segments, png_metadata_chunks, write_jpeg, write_png, write_webp
-from unsay.photo_metadata import EXIF_PREFIX, Metadata
+from unsay.photo.containers import jpeg_metadata_segments, png_metadata_chunks, write_jpeg, write_png, write_webp
+from unsay.photo.metadata import EXIF_PREFIX, Metadata
 
 FORMATS = ("jpeg", "png", "webp", "tiff", "avif")
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}

@@ -20,7 +20,7 @@ from unsay import cli, verbs
 from unsay.bundle import Bundle
 from unsay.errors import BadInput, UnsayError
 from unsay.photo import Photo
-from unsay.photo_write import check_writable, write_atomically
+from unsay.photo.write import check_writable, write_atomically
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="devices, links and limits of a POSIX system")
 PHOTO, MASK = seeds.photos("png")[2], seeds.masks()[0]

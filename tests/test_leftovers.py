@@ -18,7 +18,7 @@ import pytest
 import kill
 from unsay import leftovers
 from unsay.bundle import Bundle
-from unsay.photo_write import write_atomically
+from unsay.photo.write import write_atomically
 
 NAME = ".unsay-0123456789abcdef.tmp"
 

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from unsay.errors import BadInput
 from unsay.options import MAX_MEGAPIXELS
 from unsay.photo import Photo, from_samples
-from unsay.photo_ifd import ORIENTATION
-from unsay.photo_metadata import clean_exif, clean_resource, clean_xmp
-from unsay.photo_native import Samples, differing, displayed
-from unsay.photo_read import read_photo
+from unsay.photo.ifd import ORIENTATION
+from unsay.photo.metadata import clean_exif, clean_resource, clean_xmp
+from unsay.photo.native import Samples, differing, displayed
+from unsay.photo.read import read_photo
 from unsay.results import Mask
 
 _PIL_COLOURS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I;16L": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBX": 3}

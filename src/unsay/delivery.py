@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from unsay.adapt import default_output
 from unsay.errors import BadInput
-from unsay.photo_write import check_writable, format_of
+from unsay.photo.write import check_writable, format_of
 
 
 def is_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:

@@ -25,7 +25,7 @@ from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.masks_out import SUFFIXES, check_format, encoded
 from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
 from unsay.photo import Photo
-from unsay.photo_write import write_atomically
+from unsay.photo.write import write_atomically
 from unsay.results import Mask, Report, Segmentation
 from unsay.segmentation import segment_pixels
 from unsay.segmentation.asking import read_constants

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
-from unsay import photo_ifd as ifd
-from unsay.photo_metadata import (
+from unsay.photo import ifd
+from unsay.photo.metadata import (
     Metadata,
     blank_pictures,
     clean_iptc,

@@ -13,11 +13,11 @@ import numpy as np
 import pyvips
 
 from unsay.errors import BadInput
-from unsay.photo_containers import png_chunks, webp_chunks, without_texts
-from unsay.photo_heic import heic_size, read_heic
-from unsay.photo_limits import check_claims
-from unsay.photo_native import Native, from_vips
-from unsay.photo_tiff import tiff_pages, with_plain_alpha
+from unsay.photo.containers import png_chunks, webp_chunks, without_texts
+from unsay.photo.heic import heic_size, read_heic
+from unsay.photo.limits import check_claims
+from unsay.photo.native import Native, from_vips
+from unsay.photo.tiff import tiff_pages, with_plain_alpha
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 

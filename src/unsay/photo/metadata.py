@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 
-from unsay import photo_ifd as ifd
+from unsay.photo import ifd
 
 EXIF_PREFIX = b"Exif\0\0"
 PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyvips
 
-from unsay.photo_native import Native, Samples, as_vips, from_vips, narrow
+from unsay.photo.native import Native, Samples, as_vips, from_vips, narrow
 from unsay.results import Pixels
 
 _SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}

@@ -147,7 +147,7 @@ def test_other_formats_are_named(data: bytes, what: str) -> None:
 def test_libvips_can_be_locked_to_the_five_formats() -> None:
     code = (
         "import pyvips\n"
-        "from unsay.photo_read import block_other_loaders\n"
+        "from unsay.photo.read import block_other_loaders\n"
         "made = pyvips.Image.black(8, 8, bands=3)\n"
         "suffixes = {'.jpg': {}, '.png': {}, '.webp': {}, '.tif': {}, '.avif': {'effort': 0}}\n"
         "files = [made.write_to_buffer(s, **o) for s, o in suffixes.items()]\n"

@@ -17,10 +17,10 @@ import numpy as np
 
 from unsay.errors import BadInput
 from unsay.options import MAX_MEGAPIXELS
-from unsay.photo_colour import ColourSpace
-from unsay.photo_native import Native, Samples, displayed
-from unsay.photo_read import PhotoFile, Source, read_photo
-from unsay.photo_write import encode_photo, format_of, write_atomically
+from unsay.photo.colour import ColourSpace
+from unsay.photo.native import Native, Samples, displayed
+from unsay.photo.read import PhotoFile, Source, read_photo
+from unsay.photo.write import encode_photo, format_of, write_atomically
 from unsay.results import Patch, Pixels
 
 _STRIP_PIXELS = 1 << 18

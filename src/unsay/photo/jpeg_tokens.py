@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unsay.photo_jpeg import ZIGZAG, Blocks, Jpeg
+from unsay.photo.jpeg import ZIGZAG, Blocks, Jpeg
 
 Array = npt.NDArray[Any]
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from unsay.errors import BadInput
 from unsay.photo import Photo, from_samples
-from unsay.photo_colour import ColourSpace
-from unsay.photo_native import Native
+from unsay.photo.colour import ColourSpace
+from unsay.photo.native import Native
 from unsay.results import Patch
 
 HEIGHT, WIDTH = 22, 31

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from unsay.photo_metadata import (
+from unsay.photo.metadata import (
     EXIF_PREFIX,
     PHOTOSHOP_PREFIX,
     Metadata,

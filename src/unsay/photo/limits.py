@@ -6,8 +6,8 @@ import re
 import struct
 
 from unsay.errors import BadInput
-from unsay.photo_containers import jpeg_segments
-from unsay.photo_jpeg import MOST_SCANS
+from unsay.photo.containers import jpeg_segments
+from unsay.photo.jpeg import MOST_SCANS
 
 LONGEST_SIDE = 10_000_000
 """libvips' own limit, which it reports in lines of its own on standard error."""

@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from unsay import photo_containers as containers
-from unsay import photo_tiff as tiff
 from unsay.errors import BadInput, UnsayError
 from unsay.leftovers import sweep, temporary_beside
-from unsay.photo_colour import ColourSpace
-from unsay.photo_heic import Heic, read_heic, write_heic
-from unsay.photo_jpeg import Unpatchable
-from unsay.photo_jpeg_patch import patch_jpeg
-from unsay.photo_lossy import Encode, encode_closely
-from unsay.photo_metadata import EXIF_PREFIX, PHOTOSHOP_PREFIX, Metadata, clean_exif, clean_photoshop, clean_xmp
-from unsay.photo_metadata import upright_exif as turn_exif
-from unsay.photo_native import Native, Samples, as_vips, displayed, fixed_threads, from_vips, narrow
-from unsay.photo_read import PhotoFile, load_header, shown
+from unsay.photo import containers, tiff
+from unsay.photo.colour import ColourSpace
+from unsay.photo.heic import Heic, read_heic, write_heic
+from unsay.photo.jpeg import Unpatchable
+from unsay.photo.jpeg_patch import patch_jpeg
+from unsay.photo.lossy import Encode, encode_closely
+from unsay.photo.metadata import EXIF_PREFIX, PHOTOSHOP_PREFIX, Metadata, clean_exif, clean_photoshop, clean_xmp
+from unsay.photo.metadata import upright_exif as turn_exif
+from unsay.photo.native import Native, Samples, as_vips, displayed, fixed_threads, from_vips, narrow
+from unsay.photo.read import PhotoFile, load_header, shown
 
 SUFFIXES = {
     ".jpg": "jpeg",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unsay.photo_native import Samples, differing
+from unsay.photo.native import Samples, differing
 from unsay.results import Mask
 
 KEPT_DB = 45.0

@@ -16,8 +16,8 @@ from fidelity_cases import ARTIST, CASES, THING, Case, scene
 from unsay.bundle import Bundle
 from unsay.errors import BadInput
 from unsay.options import EraseOptions, InpaintOptions, SegmentOptions
-from unsay.photo_jpeg import read_blocks, read_jpeg
-from unsay.photo_native import displayed
+from unsay.photo.jpeg import read_blocks, read_jpeg
+from unsay.photo.native import displayed
 from unsay.results import Mask
 from unsay.verbs import Outcome, run_erase, run_inpaint, run_segment
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from unsay.photo_jpeg import Blocks, Huffman, Jpeg, huffman_segment, segment_bytes
-from unsay.photo_jpeg_tokens import Array, Tokens, band_tokens, sequential_tokens, table_numbers
+from unsay.photo.jpeg import Blocks, Huffman, Jpeg, huffman_segment, segment_bytes
+from unsay.photo.jpeg_tokens import Array, Tokens, band_tokens, sequential_tokens, table_numbers
 
 _LUMA_BANDS, _CHROMA_BANDS = ((1, 5), (6, 63)), ((1, 63),)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unsay.errors import BadInput, UnsayError
-from unsay.photo_native import Samples
+from unsay.photo.native import Samples
 
 _MODES = {("uint8", 1): "L", ("uint8", 3): "RGB", ("uint8", 4): "RGBA"}
 _MODES |= {("uint16", 1): "L;16", ("uint16", 3): "RGB;16", ("uint16", 4): "RGBA;16"}

@@ -14,7 +14,7 @@ import pyvips
 
 from unsay.errors import BadInput
 from unsay.photo import Photo
-from unsay.photo_lossy import KEPT_DB, encode_closely
+from unsay.photo.lossy import KEPT_DB, encode_closely
 from unsay.results import Patch
 
 PATCH = Patch(30, 20, np.full((24, 32, 3), (200, 40, 60), np.uint8), np.ones((24, 32), np.float32))

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from unsay.photo_containers import Segment
-from unsay.photo_jpeg import (
+from unsay.photo.containers import Segment
+from unsay.photo.jpeg import (
     ZIGZAG,
     Blocks,
     Component,
@@ -22,8 +22,8 @@ from unsay.photo_jpeg import (
     read_jpeg,
     segment_bytes,
 )
-from unsay.photo_jpeg_entropy import encode_scans
-from unsay.photo_native import Samples, differing
+from unsay.photo.jpeg_entropy import encode_scans
+from unsay.photo.native import Samples, differing
 from unsay.results import Mask
 
 Values = npt.NDArray[np.float32]

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unsay.photo import Photo
-from unsay.photo_containers import jpeg_segments, png_chunks, webp_chunks
-from unsay.photo_metadata import EXIF_PREFIX, clean_exif, clean_iptc, clean_photoshop, clean_xmp
+from unsay.photo.containers import jpeg_segments, png_chunks, webp_chunks
+from unsay.photo.metadata import EXIF_PREFIX, clean_exif, clean_iptc, clean_photoshop, clean_xmp
 from unsay.results import Patch
 
 RED = np.random.default_rng(1).integers((220, 0, 0), (256, 60, 60), (48, 64, 3)).astype(np.uint8)

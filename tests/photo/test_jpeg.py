@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unsay import photo_jpeg_tokens
 from unsay.errors import BadInput
-from unsay.photo import Photo
-from unsay.photo_jpeg import Unpatchable, read_blocks, read_jpeg, segment_bytes
-from unsay.photo_jpeg_patch import patch_jpeg
+from unsay.photo import Photo, jpeg_tokens
+from unsay.photo.jpeg import Unpatchable, read_blocks, read_jpeg, segment_bytes
+from unsay.photo.jpeg_patch import patch_jpeg
 from unsay.results import Patch
 
 BOX = (slice(19, 45), slice(26, 61))
@@ -190,7 +189,7 @@ def test_the_scan_s_bits_are_the_file_s_own_where_nothing_changed() -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_where_the_work_is_split_does_not_show(coding: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = edited(CODINGS[coding])[0]
-    monkeypatch.setattr(photo_jpeg_tokens, "_CHUNK_BLOCKS", chunk)
+    monkeypatch.setattr(jpeg_tokens, "_CHUNK_BLOCKS", chunk)
     assert edited(CODINGS[coding])[0] == whole
 
 

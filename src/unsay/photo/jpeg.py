@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unsay.errors import UnsayError
-from unsay.photo_containers import Segment
+from unsay.photo.containers import Segment
 
 Blocks = npt.NDArray[np.int16]
 """[rows, columns, 64] quantised coefficients of one component, rows of a block one after another (not zigzag)."""
