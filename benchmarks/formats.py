@@ -24,7 +24,7 @@ import pillow_heif
 import pyvips
 
 from unsay.photo import Photo
-from unsay.photo_jpeg import read_blocks, read_jpeg
+from unsay.photo.jpeg import read_blocks, read_jpeg
 from unsay.results import Patch, Pixels
 
 QUALITIES = (50, 75, 90)
