@@ -232,4 +232,5 @@ STRUCTURED: dict[str, Callable[[bytes, Random], bytes]] = {
     "webp": webp,
     "tiff": tags_changed,
     "avif": boxes,
+    "heic": boxes,
 }

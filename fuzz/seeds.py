@@ -8,14 +8,15 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pyvips
 from PIL import Image
 
 from unsay.photo.containers import jpeg_metadata_segments, png_metadata_chunks, write_jpeg, write_png, write_webp
 from unsay.photo.metadata import EXIF_PREFIX, Metadata
 
-FORMATS = ("jpeg", "png", "webp", "tiff", "avif")
-SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+FORMATS = ("jpeg", "png", "webp", "tiff", "avif", "heic")
+SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif", "avif": ".avif", "heic": ".heic"}
 HEIGHT, WIDTH = 24, 32
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description hdrgm:Version="1.0" xmpNote:HasExtendedXMP="AB">'
@@ -39,8 +40,8 @@ def pixels() -> np.ndarray[Any, Any]:
 
 @cache
 def photos(kind: str) -> tuple[bytes, ...]:
-    """Photos of the format `kind` ("jpeg", "png", "webp", "tiff", "avif"), each coded in another way."""
-    makers = {"jpeg": _jpegs, "png": _pngs, "webp": _webps, "tiff": _tiffs, "avif": _avifs}
+    """Photos of the format `kind` (one of `FORMATS`), each coded in another way."""
+    makers = {"jpeg": _jpegs, "png": _pngs, "webp": _webps, "tiff": _tiffs, "avif": _avifs, "heic": _heics}
     return tuple(makers[kind]())
 
 
@@ -172,3 +173,19 @@ def _avifs() -> list[bytes]:
         _pil(Image.fromarray(_alpha()), "AVIF", quality=95, subsampling="4:4:4"),
         _made(pixels().astype(np.uint16) * 257, "rgb16").heifsave_buffer(compression="av1", bitdepth=10, effort=0),
     ]
+
+
+def _heics() -> list[bytes]:
+    return [
+        _heic(pixels(), "RGB", exif=EXIF_PREFIX + exif(), xmp=XMP),
+        _heic(_alpha(), "RGBA", chroma=444),
+        _heic(pixels().astype(np.uint16) * 257, "RGB;16"),
+    ]
+
+
+def _heic(array: np.ndarray[Any, Any], mode: str, **options: Any) -> bytes:
+    image = pillow_heif.from_bytes(mode, (WIDTH, HEIGHT), array.tobytes())
+    image.info["icc_profile"], image.info["icc_profile_type"] = icc(), "prof"
+    stream = io.BytesIO()
+    image.save(stream, quality=90, enc_params={"preset": "ultrafast"}, **options)
+    return stream.getvalue()

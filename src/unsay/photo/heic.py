@@ -18,6 +18,8 @@ from unsay.photo.native import Samples
 
 _MODES = {("uint8", 1): "L", ("uint8", 3): "RGB", ("uint8", 4): "RGBA"}
 _MODES |= {("uint16", 1): "L;16", ("uint16", 3): "RGB;16", ("uint16", 4): "RGBA;16"}
+_FAILURES = (RuntimeError, ValueError, EOFError, OSError, SyntaxError, LookupError)
+"""What pillow-heif raises for a file that it cannot read."""
 _PRESET = {"preset": "superfast"}
 """Of x265: in half the time, and here no larger at the same loss."""
 
@@ -48,7 +50,7 @@ def read_heic(name: str, data: bytes) -> Heic:
     opened = _open(name, data)
     try:
         pixels = np.asarray(opened)
-    except (RuntimeError, ValueError, EOFError, OSError, SyntaxError) as error:
+    except _FAILURES as error:
         raise _damaged(name, error) from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if (pixels.dtype.name, pixels.shape[2]) not in _MODES:
@@ -98,7 +100,7 @@ def _open(name: str, data: bytes) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of depth pictures and the like, which are not read
             return library.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    except (RuntimeError, ValueError, EOFError, OSError, SyntaxError) as error:
+    except _FAILURES as error:
         raise _damaged(name, error) from error
 
 
