@@ -40,6 +40,8 @@ class Heic:
 def heic_size(name: str, data: bytes) -> tuple[int, int]:
     """Width and height from the header, nothing decoded. Raises `BadInput` for damage, and for several photos."""
     opened = _open(name, data)
+    if len(opened) < 1:
+        raise _damaged(name, ValueError("it holds no photo"))
     if len(opened) > 1:
         raise BadInput(f"{name} is a HEIC of {len(opened)} photos: Unsay edits single photos, so save one of them")
     return int(opened.size[0]), int(opened.size[1])
