@@ -119,38 +119,39 @@ def _block_tokens(blocks: Array, tables: Array, interval: int) -> Tokens:
 
 def band_tokens(plane: Blocks, band: tuple[int, int], number: int) -> Iterator[Tokens]:
     """The tokens of a progressive AC scan of one component (G.1.2.2), its first and only pass."""
-    first, last = band
     flat = plane.reshape(-1, 64)
-    order = ZIGZAG[first : last + 1]
+    order = ZIGZAG[band[0] : band[1] + 1]
     carried = 0
     for start in range(0, len(flat), _CHUNK_BLOCKS):
-        part = flat[start : start + _CHUNK_BLOCKS][:, order]
-        row, k = np.nonzero(part)
-        value = part[row, k].astype(np.int32)
-        new = np.append(True, row[1:] != row[:-1]) if len(row) else np.zeros(0, bool)
-        run = np.where(new, k, np.diff(k, prepend=0) - 1).astype(np.int64)
-        lasts = np.flatnonzero(np.append(new[1:], True)) if len(row) else np.zeros(0, np.int64)
-        full = np.zeros(len(part), bool)
-        full[row[lasts]] = k[lasts] == last - first
-        # Blocks that end early, counted from each block with something in it up to the next such block.
-        filled = np.concatenate([[0], row[lasts], [len(part)]])
-        early = np.concatenate([[0], np.cumsum(~full)])
-        runs = early[filled[1:]] - early[filled[:-1]]
-        lead, waiting = carried + int(runs[0]), runs[1:]
-        final = start + len(part) == len(flat)
-        carried = 0
-        if not final:
-            carried = int(waiting[-1]) if len(waiting) else lead
-            if len(waiting):
-                waiting[-1] = 0
-            else:
-                lead = 0
-        tokens = _with_runs(value, run, number + 4, lasts, lead, waiting)
-        yield _ended(tokens) if final else tokens
+        value, run, lasts, runs = _band_entries(flat[start : start + _CHUNK_BLOCKS][:, order])
+        runs[0] += carried
+        if start + _CHUNK_BLOCKS >= len(flat):
+            yield _ended(_with_runs(value, run, number + 4, lasts, runs))
+            return
+        carried, runs[-1] = int(runs[-1]), 0  # it may go on in the next blocks
+        yield _with_runs(value, run, number + 4, lasts, runs)
 
 
-def _with_runs(value: Array, run: Array, table: int, lasts: Array, lead: int, waiting: Array) -> Tokens:
-    """Tokens of coefficients, a run of `lead` ended blocks before them, runs of `waiting` after each block's last."""
+def _band_entries(blocks: Array) -> tuple[Array, Array, Array, Array]:
+    """The coefficients of blocks [n, width] that are not zero: values, zeros before each, the last of each block.
+
+    Beside them how many blocks in a row end before their last coefficient: from the first on, and from each block with
+    something in it on, up to the next such block.
+    """
+    row, k = np.nonzero(blocks)
+    new = np.diff(row, prepend=-1) > 0
+    run = np.where(new, k, np.diff(k, prepend=0) - 1)
+    lasts = np.flatnonzero(np.diff(row, append=len(blocks)) > 0)
+    full = np.zeros(len(blocks), bool)
+    full[row[lasts]] = k[lasts] == blocks.shape[1] - 1
+    early = np.concatenate([[0], np.cumsum(~full)])
+    runs = np.diff(early[np.concatenate([[0], row[lasts], [len(blocks)]])])
+    return blocks[row, k].astype(np.int32), run, lasts, runs
+
+
+def _with_runs(value: Array, run: Array, table: int, lasts: Array, runs: Array) -> Tokens:
+    """Tokens of coefficients, with `runs` of ended blocks: the first before them, each other after a block's last."""
+    lead, waiting = int(runs[0]), runs[1:]
     after = np.zeros(len(value), np.int64)
     after[lasts] = -(-waiting // _LONGEST_RUN)
     tokens, main = _laid_out(value, run, np.full(len(value), table, np.uint8), after)
