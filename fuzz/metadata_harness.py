@@ -10,7 +10,8 @@ from fuzz import seeds
 def load() -> Callable[[bytes], object]:
     """The test; the first byte picks the cleaner."""
     from unsay.photo.containers import kept_jpeg_segments, kept_png_chunks, webp_chunks, without_texts
-    from unsay.photo.metadata import blank_pictures, clean_exif, clean_iptc, clean_photoshop, clean_xmp, upright_exif
+    from unsay.photo.metadata import clean_exif, clean_iptc, clean_photoshop, clean_xmp, upright_exif
+    from unsay.photo.pictures import blanked
     from unsay.photo.tiff import kept_tiff_tags, tiff_metadata_tags, tiff_pages, with_plain_alpha, write_tiff
 
     tiff = seeds.photos("tiff")[1]
@@ -41,7 +42,7 @@ def load() -> Callable[[bytes], object]:
         tags,
         shrinks(clean_xmp),
         shrinks(clean_iptc),
-        shrinks(blank_pictures),
+        shrinks(blanked),
         clean_photoshop,
         lambda data: kept_jpeg_segments(data, 6),
         lambda data: kept_png_chunks(data, 6),

@@ -23,7 +23,8 @@ from unsay.bundle import Bundle
 from unsay.errors import BadInput, UnsayError
 from unsay.photo import Photo, limits
 from unsay.photo.containers import PNG_SIGNATURE, jpeg_segments, kept_png_chunks, png_chunks, write_jpeg, write_png
-from unsay.photo.metadata import MOST_BYTES, blank_pictures, clean_exif, clean_photoshop, clean_xmp, upright_exif
+from unsay.photo.metadata import clean_exif, clean_photoshop, clean_xmp, upright_exif
+from unsay.photo.pictures import MOST_BYTES, blanked
 from unsay.results import Patch
 from unsay.segmentation.words import check_words
 
@@ -174,8 +175,8 @@ def test_pictures_within_pictures_in_exif() -> None:
     """Each unit begins a JPEG whose markers lead through all those behind it, and to no end."""
     unit = b"\xff\xe1\x00\x0c\x00\xd8\xff\xe0\x00\x06\xff\xd9\0\0"
     assert clean_exif(block([], rest=unit * 40_000)) is None
-    assert not any(blank_pictures(unit * 40_000))
-    assert blank_pictures(b"ab" + unit + b"cd") != b"ab" + unit + b"cd"
+    assert not any(blanked(unit * 40_000))
+    assert blanked(b"ab" + unit + b"cd") != b"ab" + unit + b"cd"
 
 
 def test_blocks_beyond_reason_count_as_unreadable() -> None:
@@ -183,7 +184,7 @@ def test_blocks_beyond_reason_count_as_unreadable() -> None:
     assert clean_exif(large) is None
     assert clean_exif(large, orientation=6) is not None
     assert clean_xmp(b"<x>" + b" " * MOST_BYTES) is None
-    assert not any(blank_pictures(b"a" * (MOST_BYTES + 1)))
+    assert not any(blanked(b"a" * (MOST_BYTES + 1)))
 
 
 @pytest.mark.usefixtures("frugal")

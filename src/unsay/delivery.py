@@ -65,9 +65,16 @@ def check_places(*targets: Any) -> None:
 
 
 def protect(target: Any, source: Any, *, hint: str = "") -> None:
-    """Raise `BadInput` if writing to `target` would replace the file `source`."""
-    if is_path(target) and is_path(source) and _same(target, source):
-        raise BadInput(f"{target} would replace {source}: give another output{hint}")
+    """Raise `BadInput` if writing to `target` would replace the file `source`, or one that is open as `source`."""
+    name = source if is_path(source) else _file_behind(source)
+    if is_path(target) and is_path(name) and _same(target, name):
+        raise BadInput(f"{target} would replace {name}: give another output{hint}")
+
+
+def _file_behind(source: Any) -> Any:
+    """The path of the file that a stream or PIL image was opened from; None where it says none."""
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return name if is_path(name) and name else None
 
 
 def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:

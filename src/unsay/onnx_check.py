@@ -79,6 +79,7 @@ GRAPH = Layout([GRAPH_NODE, GRAPH_TENSOR, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_SPARS
 NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = key(4), key(5), key(7)
 NODE = Layout([NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN])
 ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS, ATTRIBUTE_SPARSE = (key(5), key(10)), (key(6), key(11)), (key(22), key(23))
+ATTRIBUTE_SINGLE = {key(5), key(6)}
 ATTRIBUTE = Layout([*ATTRIBUTE_TENSORS, *ATTRIBUTE_GRAPHS, *ATTRIBUTE_SPARSE])
 TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW, TENSOR_TEXT = key(2, VARINT), key(8), key(9), key(6)
 TENSOR_OUTSIDE, TENSOR_PLACE = key(13), key(14, VARINT)
@@ -150,7 +151,11 @@ class _Checker:
                 raise Malformed(f"it has an operator of the domain {_shown(name)}; only ONNX's own are run")
 
     def attribute(self, part: Field, depth: int) -> None:
+        seen = set()
         for item in self.reader.fields(part[1], part[2], ATTRIBUTE):
+            if item[0] in seen:  # readers of protobuf make one of the two, which nobody here has looked at
+                raise Malformed("it has an attribute with two values")
+            seen.update({item[0]} & ATTRIBUTE_SINGLE)
             if item[0] in ATTRIBUTE_TENSORS:
                 self.tensor(item)
             elif item[0] in ATTRIBUTE_GRAPHS:
@@ -187,6 +192,8 @@ class _Checker:
         for item in self.reader.fields(part[1], part[2], VALUE):
             if item[0] == VALUE_NAME:
                 name = self.reader.text(item)
+            elif value is not None:
+                raise Malformed(f"it gives {name[:80]!r} two types")
             else:
                 value = self.type(item)
         if value is None:
@@ -197,7 +204,7 @@ class _Checker:
         """TypeProto -> the tensor's type; None for anything else."""
         code, shape = 0, None
         for kind, start, stop in self.reader.fields(part[1], part[2], TYPE):
-            if kind != TYPE_TENSOR:
+            if kind != TYPE_TENSOR or code or shape is not None:
                 return None
             for item in self.reader.fields(start, stop, DENSE):
                 if item[0] == DENSE_TYPE:

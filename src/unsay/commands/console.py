@@ -87,6 +87,10 @@ def answering(as_json: bool, verb: str) -> Iterator[None]:
             found = {"scores": error.scores, "nearest": error.nearest} if isinstance(error, NotFound) else {}
             print_json({"verb": verb, "output": None, "error": one_line(error), "status": error.exit_status, **found})
         raise
+    except Exception as error:
+        if as_json:
+            print_json({"verb": verb, "output": None, "error": one_line(error), "status": 1})
+        raise
 
 
 @contextmanager

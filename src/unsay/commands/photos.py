@@ -21,7 +21,10 @@ Threshold = Annotated[
     float | None, typer.Option("--threshold", metavar="T", help="Score from 0 to 1 from which a word counts as found.")
 ]
 BoxOption = Annotated[
-    str | None, typer.Option("--box", metavar="X,Y,W,H", help="Only things whose centre lies in this box, in pixels.")
+    str | None,
+    typer.Option(
+        "--box", metavar="X,Y,W,H", help="Only things whose centre lies in this box; if none does, what lies inside it."
+    ),
 ]
 PointOption = Annotated[str | None, typer.Option("--point", metavar="X,Y", help="Only the thing at this pixel.")]
 BundleOption = Annotated[str, typer.Option("--bundle", metavar="NAME|DIR", help="The networks to use.")]

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from unsay.photo import pictures
 from unsay.photo.metadata import (
     EXIF_PREFIX,
     PHOTOSHOP_PREFIX,
@@ -106,9 +107,9 @@ def _clean_segment(marker: int, payload: bytes, orientation: int) -> bytes | Non
     if marker == 0xE1 and payload.startswith(XMP_PREFIX):
         cleaned = clean_xmp(payload[len(XMP_PREFIX) :])
         return None if cleaned is None else XMP_PREFIX + cleaned
-    if (marker == 0xE2 and payload.startswith(ICC_PREFIX)) or marker == 0xFE:
+    if marker == 0xE2 and payload.startswith(ICC_PREFIX):
         return payload
-    return None
+    return pictures.blanked(payload) if marker == 0xFE else None
 
 
 def _photoshop_segments(resources: bytes) -> list[Segment]:
@@ -233,7 +234,22 @@ def _clean_text(kind: bytes, payload: bytes, room: _Room) -> bytes | None:
         return None if xmp is None else b"\0".join([keyword, b"\0", language, translated, xmp])
     if keyword.startswith(b"Raw profile type "):
         return None if keyword.endswith(b" icc") else _clean_raw_profile(keyword, kind, rest, room)
-    return payload
+    return _clean_plain_text(kind, payload, room)
+
+
+def _clean_plain_text(kind: bytes, payload: bytes, room: _Room) -> bytes | None:
+    """A text of any other keyword; one that holds a picture is left out, as blanks would break what it says."""
+    keyword, _, rest = payload.partition(b"\0")
+    text = rest
+    if kind == b"zTXt":
+        text = room.inflate(rest[1:])
+    elif kind == b"iTXt" and len(rest) >= 2:
+        text = rest[2:].split(b"\0", 2)[-1]
+        text = room.inflate(text) if rest[0] else text
+    packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
+    if packed and not text and len(rest) > 12:
+        return None
+    return payload if pictures.blanked(keyword + text) == keyword + text else None
 
 
 def _clean_raw_profile(keyword: bytes, kind: bytes, rest: bytes, room: _Room) -> bytes | None:

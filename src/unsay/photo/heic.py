@@ -78,9 +78,16 @@ def write_heic(heic: Heic, quality: int) -> bytes:
     image = library.from_bytes(_MODES[heic.pixels.dtype.name, bands], (width, height), heic.pixels.tobytes())
     if heic.icc:
         image.info["icc_profile"], image.info["icc_profile_type"] = heic.icc, "prof"
+    data = _saved(image, quality, heic, heic.exif)
+    if heic.exif and library.open_heif(data).size != (width, height):
+        return _saved(image, quality, heic, None)  # a damaged block, in which the library finds a way to turn it
+    return data
+
+
+def _saved(image: Any, quality: int, heic: Heic, exif: bytes | None) -> bytes:
     stream = io.BytesIO()
     try:
-        image.save(stream, quality=quality, chroma=heic.subsampling, exif=heic.exif, xmp=heic.xmp, enc_params=_PRESET)
+        image.save(stream, quality=quality, chroma=heic.subsampling, exif=exif, xmp=heic.xmp, enc_params=_PRESET)
     except (RuntimeError, ValueError, OSError) as error:
         raise UnsayError(f"the photo cannot be written as HEIC ({' '.join(str(error).split())}): try PNG") from error
     return stream.getvalue()

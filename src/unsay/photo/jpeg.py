@@ -69,9 +69,10 @@ class Jpeg:
     """What a JPEG's markers say. `tables`: quantisation, zigzag order; `huffman`: by (AC or not, number).
 
     `opening`: the Huffman tables that the first scan begins with; `huffman_of`: those of each component's last scan.
-    `frame`: marker and payload of its start-of-frame; `scans`: from the first scan's marker to the end;
-    `colour`: "grey", "ycc", "rgb", "cmyk" or "ycck"; `adobe`: the payload of its Adobe marker; `restart`: MCUs between
-    restart markers in the first scan, 0 for none; `only_scan`: whether there is one scan alone, with all components.
+    `frame`: marker and payload of its start-of-frame; `scans`: those, with the tables and restart intervals between
+    them, as they stand in the file; `coded`: the component numbers that they name. `colour`: "grey", "ycc", "rgb",
+    "cmyk" or "ycck", as said by `jfif`, whether it has that marker, and `adobe`, the payload of its last Adobe marker.
+    `restart`: MCUs between restart markers in the first scan, 0 for none; `only_scan`: whether there is but one.
     """
 
     frame: Segment = (0, b"")
@@ -84,9 +85,11 @@ class Jpeg:
     opening: dict[tuple[bool, int], Huffman] = field(default_factory=dict)
     restart: int = 0
     colour: str = ""
+    jfif: bool = False
     adobe: bytes | None = None
     only_scan: bool = False
-    scans: bytes = b""
+    coded: list[int] = field(default_factory=list)
+    scans: list[memoryview] = field(default_factory=list)
 
     @property
     def progressive(self) -> bool:
@@ -107,7 +110,6 @@ class Jpeg:
 def read_jpeg(data: bytes) -> Jpeg:
     """What the markers of a JPEG say. Raises `Unpatchable` for whatever does not agree with T.81, and rarer codings."""
     jpeg = Jpeg()
-    prefixes: list[bytes] = []
     at, scans, first = 2, 0, 0
     while True:
         marker, payload, following = _segment(data, at)
@@ -118,18 +120,19 @@ def read_jpeg(data: bytes) -> Jpeg:
                 first, jpeg.opening = at, dict(jpeg.huffman)
             scans += 1
             following = _check_scan(data, jpeg, payload, following)
-            _count(jpeg, scans, len(payload) // 2 - 2)
+            _count(jpeg, scans)
+            jpeg.scans.append(memoryview(data)[at:following])
         else:
             _take(jpeg, marker, payload, started=bool(first))
-        if marker in (0xE0, 0xEE):
-            prefixes.append(payload)
+            if first and marker in (0xC4, 0xDD):
+                jpeg.scans.append(memoryview(data)[at:following])
         at = following
     if not first:
         raise Unpatchable("it has no scan")
+    if not jpeg.progressive and sorted(jpeg.coded) != sorted(c.number for c in jpeg.components):
+        raise Unpatchable("a component has no scan, or two")
     jpeg.only_scan = scans == 1
-    jpeg.scans = data[first:at] + b"\xff\xd9"
-    jpeg.adobe = next((p for p in prefixes if p.startswith(b"Adobe") and len(p) >= 12), None)
-    jpeg.colour = _colour(jpeg, any(p.startswith(b"JFIF\0") for p in prefixes))
+    jpeg.colour = _colour(jpeg)
     return jpeg
 
 
@@ -203,6 +206,10 @@ def _take(jpeg: Jpeg, marker: int, payload: bytes, *, started: bool) -> None:
             raise Unpatchable("its restart interval is malformed")
         if not started:
             jpeg.restart = int.from_bytes(payload, "big")
+    elif marker == 0xE0 and payload.startswith(b"JFIF\0") and len(payload) >= 14 and not started:
+        jpeg.jfif = True
+    elif marker == 0xEE and payload.startswith(b"Adobe") and len(payload) >= 12 and not started:
+        jpeg.adobe = payload
     elif marker in (*_SEQUENTIAL, _PROGRESSIVE):
         if jpeg.components:
             raise Unpatchable("it has two frames")
@@ -225,7 +232,7 @@ def _take_frame(jpeg: Jpeg, marker: int, payload: bytes) -> None:
     h, v = jpeg.most
     if not all(1 <= c.h <= 4 and 1 <= c.v <= 4 and h % c.h == 0 and v % c.v == 0 for c in jpeg.components):
         raise Unpatchable("a component's resolution is no whole fraction of another's")
-    if sum(c.h * c.v for c in jpeg.components) > 10:
+    if len(parts) > 1 and sum(c.h * c.v for c in jpeg.components) > 10:
         raise Unpatchable("its components do not fit one scan")
 
 
@@ -254,13 +261,14 @@ def _check_scan(data: bytes, jpeg: Jpeg, payload: bytes, start: int) -> int:
         if any(key not in jpeg.huffman for key in needed):
             raise Unpatchable("a Huffman table is missing")
         jpeg.huffman_of[number] = (tables >> 4, tables & 15)
+        jpeg.coded.append(number)
     end = _SCAN_END.search(data, start)
     if end is None:
         raise Unpatchable("its last scan has no end")
     return end.start()
 
 
-def _count(jpeg: Jpeg, scans: int, components: int) -> None:
+def _count(jpeg: Jpeg, scans: int) -> None:
     if scans > MOST_SCANS:
         raise Unpatchable(f"it has more than {MOST_SCANS} scans")
     if not jpeg.progressive and scans > len(jpeg.components):
@@ -301,30 +309,30 @@ def _huffman(payload: bytes) -> dict[tuple[bool, int], Huffman]:
     return tables
 
 
-def _colour(jpeg: Jpeg, jfif: bool) -> str:
+def _colour(jpeg: Jpeg) -> str:
     """What the components are, by the rules that libjpeg goes by (its jdapimin.c)."""
     transform = None if jpeg.adobe is None else jpeg.adobe[11]
     numbers = bytes(c.number for c in jpeg.components)
     if len(numbers) == 1:
         return "grey"
     if len(numbers) == 4:
-        return "ycck" if transform == 2 else "cmyk"
-    if jfif:
+        return "ycck" if transform else "cmyk"
+    if jpeg.jfif:
         return "ycc"
     if transform is not None:
-        return "rgb" if transform == 0 else "ycc"
+        return "ycc" if transform else "rgb"
     return "rgb" if numbers == b"RGB" else "ycc"
 
 
 # --- blocks -------------------------------------------------------------------------------------------------------
 
 
-def _bare(jpeg: Jpeg) -> bytes:
+def _bare(jpeg: Jpeg) -> list[bytes | memoryview]:
     """The file with nothing in it but what its blocks need, so that no other parser of libjpeg's is reached."""
     segments = [*quantisation_segments(jpeg), jpeg.frame]
     segments += [huffman_segment(*key, table) for key, table in jpeg.opening.items()]
     segments += [(0xDD, jpeg.restart.to_bytes(2, "big"))] if jpeg.restart else []
-    return b"\xff\xd8" + b"".join(map(segment_bytes, segments)) + jpeg.scans
+    return [b"\xff\xd8", *map(segment_bytes, segments), *jpeg.scans, b"\xff\xd9"]
 
 
 @contextmanager
@@ -346,8 +354,8 @@ def _without_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def _as_file(data: bytes) -> Iterator[str]:
-    """A name under which `data` can be opened; in memory where the system can, so that a killed run leaves nothing."""
+def _as_file(parts: list[bytes | memoryview]) -> Iterator[str]:
+    """A name under which the joined parts can be opened; in memory where it can: nothing stays when killed."""
     try:
         if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
             descriptor, path = os.memfd_create("unsay"), ""
@@ -357,7 +365,7 @@ def _as_file(data: bytes) -> Iterator[str]:
         raise UnsayError(f"no temporary space ({error.strerror or error}): free some, or set TMPDIR") from error
     try:
         with open(descriptor, "wb", closefd=path != "") as stream:
-            stream.write(data)
+            stream.writelines(parts)
         yield path or f"/proc/self/fd/{descriptor}"
     finally:
         if path:

@@ -187,8 +187,7 @@ def _bits(value: Array, size: Array, ends: Array, carry: tuple[int, int]) -> tup
 def _words(value: Array, start: Array, size: Array) -> Array:
     """Bytes in which `value` [n] of `size` <= 31 bits stands at bit `start`; no two overlap, so sums are unions."""
     word, shifted = start >> 5, value << (64 - (start & 31) - size).astype(np.uint64)
-    count = int(word[-1] if len(word) else 0) + 2
-    count = max(count, int(word.max(initial=0)) + 2)
+    count = int(word.max(initial=0)) + 2
     high = np.bincount(word, (shifted >> np.uint64(32)).astype(np.float64), minlength=count)
     low = np.bincount(word + 1, (shifted & np.uint64(0xFFFFFFFF)).astype(np.float64), minlength=count)
     return np.asarray((high + low).astype(np.uint32).astype(">u4").view(np.uint8))

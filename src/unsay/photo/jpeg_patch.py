@@ -97,5 +97,5 @@ def _component(jpeg: Jpeg, index: int, samples: Samples) -> Values:
     if jpeg.colour in ("ycc", "ycck") and index < 3:
         return np.asarray(values[..., :3] @ _YCC[index] - (128 if index == 0 else 0), np.float32)
     chosen = values[..., index]
-    inverted = jpeg.colour in ("cmyk", "ycck") and jpeg.adobe is not None
+    inverted = jpeg.colour in ("cmyk", "ycck")  # libvips turns all of them round, as Adobe's files are
     return np.asarray((255 - chosen if inverted else chosen) - 128, np.float32)

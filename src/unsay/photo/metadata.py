@@ -11,23 +11,15 @@ import struct
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 
-from unsay.photo import ifd
+from unsay.photo import ifd, pictures
+from unsay.photo.pictures import MOST_BYTES
 
 EXIF_PREFIX = b"Exif\0\0"
 PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
 
 _THUMBNAIL_RESOURCES = (1033, 1036)
 _RANGES = ((513, 514), (273, 279), (324, 325))  # offsets and lengths of a directory's JPEG, strips and tiles
-# Some cameras alter the first byte of the preview in their maker note, so it is not looked at.
-_JPEG_START = re.compile(rb"(?s:.)\xd8\xff[\xc0\xc4\xdb\xe0\xe1\xee\xfe]")
-_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_BASE64_PICTURE = re.compile(
-    rb"(?:/9j/|iVBORw0KGgo|UklGR|SUkqA|TU0AK|AAAA..Z0eX)[A-Za-z0-9+/]{40,}(?:[A-Za-z0-9+/=\s]|&#x?\w+;)*"
-)
-MOST_BYTES = 1 << 24
-"""An EXIF block or XMP packet beyond this holds pictures or rubbish; it counts as one that cannot be read."""
 _MOST_DIRECTORIES = 64
-_MOST_BROKEN = 16
 _MOST_STRIPS = 1 << 16
 _XMP_ELEMENTS = (rb"(?:\w+:)?Thumbnails", rb"Container:Directory", rb"hdrgm:\w+")
 _XMP_ATTRIBUTES = re.compile(
@@ -55,25 +47,14 @@ def clean_exif(exif: bytes, orientation: int = 1) -> bytes | None:
     try:
         _check_size(block)
         layout = ifd.read_layout(block)
-        blanked = _cut_directories(block, layout) + _blank_jpegs(block)
-        _trim(block, blanked)
-        block = bytearray(_BASE64_PICTURE.sub(lambda found: b" " * len(found[0]), block))
+        cut = _cut_directories(block, layout)
+        pictures.blank(block)
+        _trim(block, cut)  # what was blanked within a tag's own value stays as zeros: the tag is still there
         layout = ifd.read_layout(block)
         ifd.read_directory(block, layout.first, layout)
     except ValueError:
         return None if orientation == 1 else prefix + ifd.write_exif([ifd.short(ifd.ORIENTATION, orientation)])
     return prefix + bytes(block)
-
-
-def blank_pictures(block: bytes) -> bytes:
-    """The same bytes, every JPEG stream in them blanked; all of them where there is no end of such streams."""
-    copy = bytearray(block)
-    try:
-        _check_size(block)
-        _blank_jpegs(copy)
-    except ValueError:
-        return bytes(len(block))
-    return bytes(copy)
 
 
 def upright_exif(exif: bytes) -> bytes:
@@ -98,7 +79,7 @@ def clean_xmp(xmp: bytes) -> bytes | None:
     cleaned: bytes | None = xmp
     for name in _XMP_ELEMENTS:
         cleaned = None if cleaned is None else _without_element(cleaned, name)
-    return None if cleaned is None else _BASE64_PICTURE.sub(b"", _XMP_ATTRIBUTES.sub(b"", cleaned))
+    return None if cleaned is None else pictures.without_written(_XMP_ATTRIBUTES.sub(b"", cleaned))
 
 
 def clean_photoshop(resources: bytes) -> bytes:
@@ -122,11 +103,11 @@ def clean_resource(number: int, value: bytes) -> bytes | None:
         return clean_exif(value)
     if number == 1060:
         return clean_xmp(value)
-    return None if _JPEG_START.search(value) else value
+    return value if pictures.blanked(value) == value else None
 
 
 def clean_iptc(iptc: bytes) -> bytes:
-    """A run of IPTC data sets without the preview (2:200 to 2:202) and the object itself (records 7 to 9)."""
+    """A run of IPTC data sets without the preview (2:200 to 2:202), the object (records 7 to 9), other pictures."""
     kept, at = bytearray(), 0
     while at + 5 <= len(iptc) and iptc[at] == 0x1C:
         record, number = iptc[at + 1], iptc[at + 2]
@@ -136,35 +117,11 @@ def clean_iptc(iptc: bytes) -> bytes:
             size, start = int.from_bytes(iptc[start : start + width], "big"), start + width
         if start + size > len(iptc):
             break
-        if record < 7 and not (record == 2 and 200 <= number <= 202):
+        value = iptc[start : start + size]
+        if record < 7 and not (record == 2 and 200 <= number <= 202) and pictures.blanked(value) == value:
             kept += iptc[at : start + size]
         at = start + size
     return bytes(kept)
-
-
-def _first_end(data: bytes | bytearray, start: int) -> int:
-    """Where the first end marker after `start` ends; the end of `data` if there is none."""
-    end = data.find(b"\xff\xd9", start)
-    return end + 2 if end >= 0 else len(data)
-
-
-def _stream_end(data: bytes | bytearray, start: int) -> int | None:
-    """Where the markers of the JPEG stream that begins at `start` lead to its end; None for one that is broken."""
-    at = start + 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xD9:
-            return at + 2
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-            if marker == 0xDA:
-                found = _SCAN_END.search(data, at)
-                at = found.start() if found else len(data)
-    return None
 
 
 def _check_size(block: bytes | bytearray) -> None:
@@ -173,7 +130,7 @@ def _check_size(block: bytes | bytearray) -> None:
 
 
 def _cut_directories(block: bytearray, layout: ifd.Layout) -> list[tuple[int, int]]:
-    """Blank every directory but the first and its own, with the pictures that they point to.
+    """Blank every directory but the first and its own, with the pictures that any of them points to.
 
     Raises ValueError for more of them than any camera writes.
     """
@@ -194,6 +151,11 @@ def _cut_directories(block: bytearray, layout: ifd.Layout) -> list[tuple[int, in
             _check_count(seen)
             blanked += _picture_ranges(block, directory, layout)
             blanked.append((directory.at, directory.next_at + (8 if layout.big else 4)))
+    blanked += _picture_ranges(block, first, layout)
+    if (slot := ifd.find(first, ifd.EXIF_IFD)) is not None:
+        for start in ifd.integers(block, slot, layout)[:1]:
+            for directory in _readable(block, layout, start):
+                blanked += _picture_ranges(block, directory, layout)
     struct.pack_into(layout.order + ("Q" if layout.big else "I"), block, first.next_at, 0)
     for begin, end in blanked:
         block[begin:end] = bytes(end - begin)
@@ -241,20 +203,6 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((begin, end))
     return joined
-
-
-def _blank_jpegs(block: bytearray) -> list[tuple[int, int]]:
-    """Raises ValueError for many broken streams: each may lead through the whole block before that shows."""
-    blanked, end, broken = [], 0, 0
-    while (found := _JPEG_START.search(block, end)) is not None:
-        whole = _stream_end(block, found.start())
-        broken += whole is None
-        if broken > _MOST_BROKEN:
-            raise ValueError(f"more than {_MOST_BROKEN} broken pictures")
-        end = max(whole or _first_end(block, found.start()), found.end())
-        block[found.start() : end] = bytes(end - found.start())
-        blanked.append((found.start(), end))
-    return blanked
 
 
 def _trim(block: bytearray, blanked: list[tuple[int, int]]) -> None:

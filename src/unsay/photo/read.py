@@ -92,7 +92,7 @@ def read_photo(source: Source, max_megapixels: float, what: str = "photo") -> Ph
         icc=icc,
         bits=int(header.get("bits-per-sample")) if header.get_typeof("bits-per-sample") else 8,
     )
-    lossless = kind in ("png", "tiff") or any(chunk == b"VP8L" for chunk, _ in webp_chunks(data) if kind == "webp")
+    lossless = kind in ("png", "tiff") or (kind == "webp" and _coded_as(data) == b"VP8L")
     return PhotoFile(name, data, kind, native, lossless)
 
 
@@ -215,6 +215,8 @@ def _refuse_several(name: str, kind: str, data: bytes) -> None:
             raise BadInput(f"{name} is an animated PNG: {several}")
     if kind == "webp" and any(chunk in (b"ANIM", b"ANMF") for chunk, _ in webp_chunks(data)):
         raise BadInput(f"{name} is an animated WebP: {several}")
+    if kind == "avif" and (found := _avif_pictures(name, data)) > 1:
+        raise BadInput(f"{name} is an AVIF of {found} pictures: {several}")
     if kind == "tiff":
         try:
             pages = tiff_pages(data)
@@ -224,6 +226,16 @@ def _refuse_several(name: str, kind: str, data: bytes) -> None:
             raise BadInput(f"{name} is a camera's raw file: develop it to a TIFF or JPEG first")
         if pages > 1:
             raise BadInput(f"{name} is a TIFF of {pages} pages: {several}")
+
+
+def _coded_as(webp: bytes) -> bytes:
+    """The kind of the chunk that holds the picture: the first one counts, as in every decoder."""
+    return next((chunk for chunk, _ in webp_chunks(webp) if chunk in (b"VP8 ", b"VP8L")), b"")
+
+
+def _avif_pictures(name: str, data: bytes) -> int:
+    header = _load(name, "avif", data)
+    return int(header.get("n-pages")) if header.get_typeof("n-pages") else 1
 
 
 def _load(name: str, kind: str, data: bytes) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
-from unsay.photo import ifd
+from unsay.photo import ifd, pictures
 from unsay.photo.metadata import (
     Metadata,
-    blank_pictures,
     clean_iptc,
     clean_photoshop,
     clean_xmp,
@@ -19,7 +18,6 @@ PREDICTOR = 317
 _SUBFILE = 254
 _EXTRA_SAMPLES = 338
 _XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
-_MAKER_NOTE = 37500
 _DNG_VERSION = 50706
 _TEXTS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096))
 _NUMBERS = (ifd.ORIENTATION, 282, 283, 286, 287, 296, 301, 318, 319, _EXTRA_SAMPLES)
@@ -132,10 +130,8 @@ def _is_sound(tag: ifd.Tag) -> bool:
 def _clean_tag(tag: ifd.Tag) -> ifd.Tag:
     if tag.children:
         return replace(tag, children=tuple(_clean_tag(child) for child in tag.children))
-    if tag.tag == _MAKER_NOTE:
-        return replace(tag, value=blank_pictures(tag.value))
     cleaners = {_XMP: clean_xmp, _PHOTOSHOP: clean_photoshop, _IPTC: clean_iptc}
     if tag.tag not in cleaners:
-        return tag
+        return tag if tag.tag == _ICC else replace(tag, value=pictures.blanked(tag.value))
     value = cleaners[tag.tag](tag.value) or b""
     return ifd.Tag(tag.tag, 7 if tag.tag == _IPTC else 1, value)

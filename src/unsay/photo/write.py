@@ -323,7 +323,10 @@ def _flush_folder(folder: Path) -> None:
     """Make the rename itself last; file systems that cannot do this keep the new file anyway."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # a folder that may be written to, but not read: the file is there all the same
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:
