@@ -321,6 +321,73 @@ def test_more_scans_than_a_photo_needs_are_refused() -> None:
         read_jpeg(data[:at] + data[at:-2] * 300 + b"\xff\xd9")
 
 
+ADOBE = b"Adobe\0\x64\0\0\0\0"
+JFIF = b"JFIF\0\1\1\0\0\1\0\1\0\0"
+
+
+def with_markers(data: bytes, *segments: tuple[int, bytes], between: tuple[int, bytes] | None = None) -> bytes:
+    """The JPEG with these segments in place of its own JFIF and Adobe markers; one more before its last scan."""
+    for marker in (0xE0, 0xEE):
+        while (at := data.find(bytes((0xFF, marker)))) >= 0 and at < data.index(b"\xff\xda"):
+            data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    data = data[:2] + b"".join(map(segment_bytes, segments)) + data[2:]
+    last = data.rindex(b"\xff\xda")
+    return data if between is None else data[:last] + segment_bytes(between) + data[last:]
+
+
+MARKERS = {
+    "CMYK without a marker": with_markers(CODINGS["CMYK"]),
+    "CMYK with JFIF": with_markers(CODINGS["CMYK"], (0xE0, JFIF)),
+    "YCCK": with_markers(CODINGS["CMYK"], (0xEE, ADOBE + b"\2")),
+    "four components of a transform that is none": with_markers(CODINGS["CMYK"], (0xEE, ADOBE + b"\5")),
+    "RGB by Adobe": with_markers(CODINGS["4:4:4"], (0xEE, ADOBE + b"\0")),
+    "RGB, then YCbCr": with_markers(CODINGS["4:4:4"], (0xEE, ADOBE + b"\0"), (0xEE, ADOBE + b"\1")),
+    "YCbCr, then RGB": with_markers(CODINGS["4:4:4"], (0xEE, ADOBE + b"\1"), (0xEE, ADOBE + b"\0")),
+    "JFIF too short to count": with_markers(CODINGS["4:4:4"], (0xE0, JFIF[:8]), (0xEE, ADOBE + b"\0")),
+    "JFIF and RGB": with_markers(CODINGS["4:4:4"], (0xE0, JFIF), (0xEE, ADOBE + b"\0")),
+    "RGB between scans": with_markers(CODINGS["4:2:0, progressive"], between=(0xEE, ADOBE + b"\0")),
+    "nothing": with_markers(CODINGS["4:2:0"]),
+    "grey of two by two": CODINGS["grey"].replace(b"\1\x11\0", b"\1\x22\0", 1),
+}
+
+
+@pytest.mark.parametrize("case", MARKERS)
+def test_colours_are_what_the_markers_say(case: str) -> None:
+    """The photo as every decoder shows it, the fill as it was wanted, whichever way the colours are told."""
+    data = MARKERS[case]
+    before = pyvips.Image.jpegload_buffer(data)
+    before = np.frombuffer(before.write_to_memory(), np.uint8).reshape(before.height, before.width, before.bands)
+    after = before.copy()
+    after[BOX] = before[BOX].mean(axis=(0, 1))
+    output = patch_jpeg(
+        data, [(0xE0, JFIF)] if case.endswith("JFIF") or case.startswith("JFIF and") else [], before, after
+    )
+    shown = pyvips.Image.jpegload_buffer(output)
+    shown = np.frombuffer(shown.write_to_memory(), np.uint8).reshape(before.shape)
+    far = cv2.dilate((before != after).any(axis=2).astype(np.uint8), np.ones((41, 41))) == 0
+    np.testing.assert_array_equal(shown[far], before[far])
+    inner = (slice(BOX[0].start + 8, BOX[0].stop - 8), slice(BOX[1].start + 8, BOX[1].stop - 8))
+    assert np.abs(shown[inner].astype(int) - after[inner]).mean() < 3
+
+
+def test_a_component_without_a_scan_is_refused() -> None:
+    """libvips shows such a file, its colours grey; written again it would have to gain a component."""
+    data = CODINGS["4:4:4"]
+    at = data.index(b"\xff\xda")
+    luma = CODINGS["grey"][CODINGS["grey"].index(b"\xff\xda") :]
+    with pytest.raises(Unpatchable, match="no scan"):
+        read_jpeg(data[:at] + luma)
+
+
+def test_what_lies_between_scans_does_not_reach_the_library() -> None:
+    secret = b"what was erased"
+    data = CODINGS["4:2:0, progressive"]
+    last = data.rindex(b"\xff\xda")
+    found = read_jpeg(data[:last] + segment_bytes((0xFE, secret)) + data[last:])
+    assert not any(secret in bytes(part) for part in found.scans)
+    assert [plane.tolist() for plane in read_blocks(found)] == [p.tolist() for p in read_blocks(read_jpeg(data))]
+
+
 def test_odd_bytes_are_passed_over_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
     """Bytes between the coded picture and its end: decoders complain and go on, and so do we, but not aloud."""
     data = CODINGS["4:2:0"]
