@@ -13,6 +13,7 @@ import pytest
 import skimage.data
 
 import unsay
+from unsay.photo.jpeg import read_blocks, read_jpeg
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,16 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
     truth[200 : 200 + cat.shape[0], 150 : 150 + cat.shape[1]] = shape > 0
     rgb[truth] = cat[shape > 0]
     return rgb, truth
+
+
+def test_the_readme_s_pictures_are_what_the_demo_makes() -> None:
+    """The same photo but for the orca: at most a tenth of its blocks, those that the fill touches, are others."""
+    pictures = Path(__file__).parents[1] / "docs" / "pictures"
+    before, after = ((pictures / f"demo-{name}.jpg").read_bytes() for name in ("before", "after"))
+    assert before == (Path(__file__).parents[1] / "examples" / "sea.jpg").read_bytes()
+    pairs = zip(read_blocks(read_jpeg(before)), read_blocks(read_jpeg(after)), strict=True)
+    other = np.concatenate([(one != two).any(axis=2).ravel() for one, two in pairs])
+    assert 0.01 < other.mean() < 0.1
 
 
 def test_the_word_finds_the_thing(scene: tuple[np.ndarray, np.ndarray]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from fuzz import seeds
 
 from unsay import cli, verbs
@@ -242,6 +243,16 @@ def test_a_limit_on_file_sizes(run: Run, folder: Path) -> None:
     assert done.returncode == 1
     assert "out.png cannot be written (File too large)" in done.stderr
     only(folder)
+
+
+def test_a_limit_on_file_sizes_and_a_jpeg(run: Run, folder: Path) -> None:
+    """Its blocks are read through a file in memory, which counts too."""
+    pyvips.Image.new_from_file("photo.png").jpegsave("photo.jpg")
+    limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
+    done = run("photo.jpg", "mask.png", "-o", "out.jpg", before=limits)
+    assert done.returncode == 1
+    assert "no temporary space (File too large)" in done.stderr
+    assert not Path("out.jpg").exists()
 
 
 def test_a_read_only_disk(mounted: Callable[[str], Path], run: Run, folder: Path) -> None:

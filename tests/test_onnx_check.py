@@ -189,6 +189,19 @@ def test_a_part_that_is_given_twice_is_checked_twice() -> None:
         check(averaging_network().SerializeToString() + second.SerializeToString())
 
 
+def test_an_attribute_of_two_values_is_refused() -> None:
+    """protobuf makes one tensor of the two: their shapes one after the other, which agree with no numbers."""
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "t")
+    part = onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR, t=tensor).SerializeToString()
+    second = onnx.AttributeProto(t=tensor).SerializeToString()
+    assert list(onnx.AttributeProto.FromString(part + second).t.dims) == [4, 4]
+    attribute = b"\x2a" + bytes([len(part + second)]) + part + second
+    constant = node("Constant", [], ["x"]).SerializeToString() + attribute
+    graph = b"\x0a" + bytes([len(constant)]) + constant
+    with pytest.raises(BundleError, match="two values"):
+        check(b"\x3a" + bytes([len(graph)]) + graph)
+
+
 def test_a_key_written_longer_than_it_need_be_hides_nothing() -> None:
     """Parsers take 0xba 0x80 0x00 for 0x3a, a node's domain."""
     plain = node("Run", [], ["x"], domain="evil").SerializeToString()

@@ -86,6 +86,39 @@ def test_a_stream_takes_the_output(tiny_bundle: Bundle, photo: Path) -> None:
     assert os.listdir(photo.parent) == ["photo.png"]
 
 
+class Trickle(io.RawIOBase):
+    """A stream that takes a few bytes at a time, as an unbuffered pipe may."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.taken += bytes(data)[:1000]
+        return min(len(data), 1000)
+
+
+def test_a_stream_that_takes_a_little_at_a_time_gets_everything(tiny_bundle: Bundle, photo: Path) -> None:
+    trickle = Trickle()
+    unsay.erase(photo, "red", bundle=tiny_bundle, output=trickle)
+    assert bytes(trickle.taken) == unsay.erase(photo.read_bytes(), "red", bundle=tiny_bundle)
+
+
+def test_a_file_that_is_open_is_not_replaced(tiny_bundle: Bundle, photo: Path, tmp_path: Path) -> None:
+    kept = photo.read_bytes()
+    mask = tmp_path / "mask.png"
+    cv2.imwrite(str(mask), np.eye(90, 120, dtype=np.uint8) * 255)
+    with open(photo, "rb") as stream, pytest.raises(BadInput, match="would replace"):
+        unsay.erase(stream, "red", bundle=tiny_bundle, output=photo)
+    with Image.open(photo) as image, pytest.raises(BadInput, match="would replace"):
+        unsay.erase(image, "red", bundle=tiny_bundle, output=photo)
+    with open(mask, "rb") as stream, pytest.raises(BadInput, match="would replace"):
+        unsay.inpaint(photo, stream, bundle=tiny_bundle, output=mask)
+    assert photo.read_bytes() == kept
+
+
 def test_segment_gives_labels_in_the_words_order(tiny_bundle: Bundle, photo: Path) -> None:
     found = unsay.segment(photo, ["blue", "green", "red"], bundle=tiny_bundle)
     assert found.words == ("blue", "green", "red")

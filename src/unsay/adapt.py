@@ -104,7 +104,7 @@ def _check_size(width: int, height: int, max_megapixels: float) -> None:
         raise BadInput(f"the photo is {width} x {height}: give one with pixels in it")
     if width * height > max_megapixels * 1e6:
         raise BadInput(
-            f"the photo is {width} x {height} = {width * height / 1e6:.0f} megapixels; "
+            f"the photo is {width} x {height} = {width * height / 1e6:.3g} megapixels; "
             f"the limit is {max_megapixels:g}: raise max_megapixels or use a smaller copy"
         )
 

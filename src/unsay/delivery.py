@@ -29,7 +29,8 @@ def edited_target(photo: Any, output: Any, in_place: bool) -> Any:
     """
     if in_place:
         if output is not None:
-            raise BadInput(f"in place or to {output}? give only one of the two")
+            where = "a stream" if piped(output) else output
+            raise BadInput(f"in place or to {where}? give only one of the two")
         if not is_path(photo):
             raise BadInput("only a photo given as a path can be replaced in place")
         return Path(photo)

@@ -279,7 +279,12 @@ def _put(data: bytes, target: Any) -> Any:
 def _pour(data: bytes, stream: Any) -> None:
     """All of `data` into the stream, flushed, so that a failure is told here and not at exit. Raises `UnsayError`."""
     try:
-        stream.write(data)
+        rest = memoryview(data)
+        while rest:
+            written = stream.write(rest)
+            if written is None or not 0 < written < len(rest):  # some streams do not tell
+                break
+            rest = rest[written:]  # an unbuffered pipe or file takes what it has room for
         if hasattr(stream, "flush"):
             stream.flush()
     except BrokenPipeError:

@@ -174,6 +174,19 @@ def test_animations_and_pages_are_refused(format: str) -> None:
     assert "single photos" in refusal(frames(format))
 
 
+def test_an_avif_of_two_pictures_that_is_no_sequence_is_refused() -> None:
+    both = pyvips.Image.new_from_array(np.concatenate([PIXELS, PIXELS[::-1]]))
+    data = both.heifsave_buffer(compression="av1", page_height=len(PIXELS), effort=0)
+    assert "2 pictures" in refusal(data)
+
+
+def test_a_webp_is_lossless_if_its_picture_is() -> None:
+    lossy = pyvips.Image.new_from_array(PIXELS).webpsave_buffer(Q=80, keep="none")
+    trailing = lossy + b"VP8L\x04\0\0\0abcd"
+    data = trailing[:4] + struct.pack("<I", len(trailing) - 8) + trailing[8:]
+    assert not Photo.open(data).lossless
+
+
 def test_a_tiff_whose_second_page_is_a_thumbnail_is_one_photo() -> None:
     data = bytearray(frames("TIFF"))
     second = struct.unpack_from("<I", data, 4)[0]

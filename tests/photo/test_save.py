@@ -196,6 +196,21 @@ def test_a_read_only_folder(tmp_path: Path, patched: Photo, monkeypatch: pytest.
         patched.save(tmp_path / "out.png")
 
 
+def test_a_folder_that_may_be_written_but_not_read(
+    tmp_path: Path, patched: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry cannot be flushed, but the file is there: that is no failure."""
+    real = os.open
+
+    def guarded(path: Any, flags: int, *rest: Any) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", guarded)
+    assert patched.save(tmp_path / "out.png").read_bytes() == patched.encode()
+
+
 def test_a_write_protected_file_stays(tmp_path: Path, patched: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.png"
     path.write_bytes(b"keep")

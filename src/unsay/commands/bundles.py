@@ -19,9 +19,16 @@ def bundles(as_json: Json = False) -> None:
     for one in described:
         print(f"{one['name']} {one['version']}: {', '.join(one['verbs'])}; {one['megabytes']} MB; {one['licence']}")
         for name, value in one["scores"].items():
-            print(f"  {name}: {value}")
+            print(f"  {name}: {', '.join(_flat(value))}")
     if not described:
         print("no bundle came with this package; give a folder with --bundle")
+
+
+def _flat(value: Any, name: str = "") -> list[str]:
+    """Scores of any nesting as "name value" each."""
+    if isinstance(value, dict):
+        return [part for key, one in value.items() for part in _flat(one, f"{name} {key}".strip())]
+    return [f"{name} {value}".strip()]
 
 
 def _described(manifest: dict[str, Any]) -> dict[str, Any]:

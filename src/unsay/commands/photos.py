@@ -13,6 +13,9 @@ from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentO
 if TYPE_CHECKING:
     from unsay.results import Report
 
+MOSTLY = 0.5
+"""Share of the photo from which a fill is remarked upon."""
+
 Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="The photo's path; - reads it from standard input.")]
 Words = Annotated[list[str], typer.Argument(metavar="WORD", help="What to look for, one or more words.")]
 Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for a pipe.")]
@@ -166,5 +169,7 @@ def _tell(report: Report, as_json: bool) -> None:
     if "hole_share" in details:
         done = "would fill" if details.get("dry_run") else "filled"
         note(f"{done} {details['hole_share']:.1%} of the photo in {details['seconds']:.1f} s")
+        if details["hole_share"] > MOSTLY:
+            note("that is most of the photo: look at what is found with unsay segment, pick with --box or --point")
     if report.output not in (None, "-"):
         print_path(report.output)

@@ -79,6 +79,8 @@ class DataSet:
 
     def photo_names(self, data: Path, split: str) -> list[str]:
         """The names of a split's photos, in order. Raises `BadInput` for a folder or split that is not there."""
+        if not data.is_dir():
+            raise BadInput(f"{data} is no folder: give the one that holds the set (docs/protocols.md says where from)")
         if not self._has(data, split):
             known = ", ".join(self._known_splits(data)) or f"none: not a folder in the layout of {self.name}"
             raise BadInput(f"{data} has no split {split!r}; it has: {known}")

@@ -73,7 +73,7 @@ def read_heic(name: str, data: bytes) -> Heic:
 
 def write_heic(heic: Heic, quality: int) -> bytes:
     """The photo as a HEIC of that quality (0..100). Raises `UnsayError` where the library fails."""
-    library = _library("the photo")
+    library = _library("the output")
     height, width, bands = heic.pixels.shape
     image = library.from_bytes(_MODES[heic.pixels.dtype.name, bands], (width, height), heic.pixels.tobytes())
     if heic.icc:
@@ -98,7 +98,7 @@ def _library(name: str) -> Any:
         import pillow_heif
     except ImportError as error:
         raise BadInput(
-            f"{name} is a HEIC, which needs one more library: pip install 'unsay[heic]' (or convert it to a JPEG)"
+            f"{name} is a HEIC, which needs one more library: pip install 'unsay[heic]' (or take a JPEG or PNG)"
         ) from error
     return pillow_heif
 

@@ -364,8 +364,11 @@ def _as_file(parts: list[bytes | memoryview]) -> Iterator[str]:
     except OSError as error:
         raise UnsayError(f"no temporary space ({error.strerror or error}): free some, or set TMPDIR") from error
     try:
-        with open(descriptor, "wb", closefd=path != "") as stream:
-            stream.writelines(parts)
+        try:
+            with open(descriptor, "wb", closefd=path != "") as stream:
+                stream.writelines(parts)
+        except OSError as error:
+            raise UnsayError(f"no temporary space ({error.strerror or error}): free some, or set TMPDIR") from error
         yield path or f"/proc/self/fd/{descriptor}"
     finally:
         if path:

@@ -21,7 +21,7 @@ from unsay.photo.tiff import tiff_pages, with_plain_alpha
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
-READS = "JPEG, PNG, WebP, TIFF, AVIF and HEIC"
+READS = "JPEG, PNG, WebP, TIFF, AVIF or HEIC"
 LOADERS = {
     "jpeg": "jpegload_buffer",
     "png": "pngload_buffer",
@@ -269,7 +269,7 @@ def _check_header(name: str, header: Any, max_megapixels: float) -> None:
 def _check_megapixels(name: str, width: int, height: int, limit: float) -> None:
     if width * height > limit * 1e6:
         raise BadInput(
-            f"{name} is {width} x {height} = {width * height / 1e6:.0f} megapixels; "
+            f"{name} is {width} x {height} = {width * height / 1e6:.3g} megapixels; "
             f"the limit is {limit:g}: raise --max-megapixels or use a smaller copy"
         )
 
