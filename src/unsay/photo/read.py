@@ -14,7 +14,7 @@ import pyvips
 
 from unsay.errors import BadInput
 from unsay.photo.containers import png_chunks, webp_chunks, without_texts
-from unsay.photo.heic import heic_size, read_heic
+from unsay.photo.heic import Heic, heic_size, read_heic
 from unsay.photo.limits import check_claims
 from unsay.photo.native import Native, from_vips
 from unsay.photo.tiff import tiff_pages, with_plain_alpha
@@ -58,7 +58,7 @@ _SLACK_BYTES = 1 << 26
 class PhotoFile:
     """A photo file that was read whole: its name for messages, bytes, format, samples.
 
-    `lossless`: whether writing it again in its own format keeps every sample.
+    `lossless`: whether writing it again in its own format keeps every sample. `heic`: what a HEIC holds beside them.
     """
 
     name: str
@@ -66,6 +66,7 @@ class PhotoFile:
     format: str
     native: Native
     lossless: bool
+    heic: Heic | None = None
 
 
 def read_photo(source: Source, max_megapixels: float, what: str = "photo") -> PhotoFile:
@@ -101,7 +102,7 @@ def _read_heic(name: str, data: bytes, max_megapixels: float) -> PhotoFile:
     heic = read_heic(name, data)
     icc = heic.icc or (_numbered_profile(name, "HEIC", *heic.numbers) if heic.numbers else None)
     bands = heic.pixels.shape[2]
-    return PhotoFile(name, data, "heic", Native(heic.pixels, 1 if bands < 3 else 3, 1, icc, heic.bits), False)
+    return PhotoFile(name, data, "heic", Native(heic.pixels, 1 if bands < 3 else 3, 1, icc, heic.bits), False, heic)
 
 
 def load_header(data: bytes, kind: str) -> Any:

@@ -193,7 +193,7 @@ def _encode_avif(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
 
 def _encode_heic(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
     exif = EXIF_PREFIX + turn_exif(metadata.exif) if metadata.exif else None
-    chroma = 444 if file is None else read_heic(file.name, file.data).subsampling
+    chroma = 444 if file is None or file.heic is None else file.heic.subsampling
     heic = Heic(native.pixels, native.bits, native.icc, exif, metadata.xmp, chroma, None)
 
     def encode(pixels: Samples, quality: int | None) -> bytes:
@@ -241,9 +241,8 @@ def _metadata(file: PhotoFile, native: Native) -> Metadata:
         blocks = {tag.tag: tag.value for tag in tags}
         exif = tiff.exif_from_tiff(tags)
         return Metadata(exif, native.icc, blocks.get(700) or None, blocks.get(34377) or None)
-    if file.format == "heic":
-        heic = read_heic(file.name, file.data)
-        given = {"exif-data": heic.exif, "xmp-data": heic.xmp}
+    if file.heic is not None:
+        given = {"exif-data": file.heic.exif, "xmp-data": file.heic.xmp}
         blocks_of = {name: block for name, block in given.items() if block}
     else:
         header = load_header(file.data, file.format)
