@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
+import ctypes
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +23,38 @@ from unsay.bundle import Bundle, load_bundle
 from unsay.cli import main
 from unsay.errors import BadInput, BundleError, UnsayError
 from unsay.inpainting.filler import Filler
-from unsay.inpainting.network import Bf16Network, import_openvino
+from unsay.inpainting.network import Bf16Network
 from unsay.results import Mask, Pixels
 
 MakeRgb = Callable[..., Pixels]
 
 
+@cache
 def can_bf16() -> bool:
-    openvino = import_openvino()
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Asked in a process of its own: see the test of the signal stack."""
+    code = "import openvino; print(openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return "BF16" in done.stdout
+
+
+class SignalStack(ctypes.Structure):
+    _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> tuple[int | None, int]:
+    """Where this thread's signal handlers run, and how large that is."""
+    stack = SignalStack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack.place, stack.size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sigaltstack")
+def test_signals_are_still_handled_where_they_were() -> None:
+    """OpenVINO would move them to a piece of memory that it frees later: the next Ctrl-C would end the process."""
+    before = signal_stack()
+    with contextlib.suppress(UnsayError):  # a processor without bf16 is asked all the same
+        unsay.inpaint(np.zeros((64, 64, 3), np.uint8), hole(64, 64), bundle=load_bundle("starter", precision="bf16"))
+    assert signal_stack() == before
 
 
 def hole(height: int, width: int) -> Mask:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,15 +47,11 @@ class Bf16Network:
         file that it cannot read.
         """
         openvino = import_openvino()
-        core = openvino.Core()
-        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise UnsayError("this processor has no bf16 arithmetic: use fp32")
         self._own = threading.local()  # a request holds one caller's values
-        settings = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-        try:
-            self._compiled = core.compile_model(str(path), "CPU", settings)
-        except RuntimeError as error:
-            raise BundleError(f"{path} cannot be opened by OpenVINO: {error}") from error
+        # OpenVINO gives the thread that first asks for a processor a stack for its signal handlers, and frees it again:
+        # the next signal, such as Ctrl-C, would end the process. So that is a thread that ends at once.
+        with ThreadPoolExecutor(1) as elsewhere:
+            self._compiled = elsewhere.submit(_compiled, openvino, path, threads).result()
 
     def get_inputs(self) -> list[Value]:
         """The graph's inputs."""
@@ -70,6 +67,17 @@ class Bf16Network:
             self._own.request = self._compiled.create_infer_request()
         results = self._own.request.infer(feed)
         return [np.array(results[name]) for name in names]
+
+
+def _compiled(openvino: Any, path: Path, threads: int) -> Any:
+    core = openvino.Core()
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UnsayError("this processor has no bf16 arithmetic: use fp32")
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    try:
+        return core.compile_model(str(path), "CPU", settings)
+    except RuntimeError as error:
+        raise BundleError(f"{path} cannot be opened by OpenVINO: {error}") from error
 
 
 def import_openvino() -> Any:
