@@ -21,7 +21,7 @@ from unsay.photo.native import displayed
 from unsay.results import Mask
 from unsay.verbs import Outcome, run_erase, run_inpaint, run_segment
 
-SPREAD = 9
+SPREAD = 17
 """Every so many-th case is run by default, the others by the slow tests."""
 GREY = ("grey", "bilevel", "big-endian", "palette 1 bits", "palette 2 bits")
 VERBS = ("erase", "inpaint", "segment")

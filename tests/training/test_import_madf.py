@@ -170,6 +170,7 @@ def test_a_bundle_of_them_fills_as_the_network_does(
     np.testing.assert_allclose(found, expected[..., 5:100, 10:250], atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_the_command_keeps_a_segment_part_and_halves(
     tensors: dict[str, Tensor], saved: Callable[[Any], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +206,7 @@ def test_the_command_keeps_a_segment_part_and_halves(
     assert {p.name for p in out.iterdir()} == {MANIFEST, "words.onnx", name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moves", [0, 1])
 def test_a_bundle_stays_usable_when_the_import_of_another_filler_dies(
     tensors: dict[str, Tensor],

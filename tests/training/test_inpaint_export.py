@@ -57,6 +57,7 @@ def given(size: tuple[int, int], box: tuple[int, int, int, int], hole: str) -> d
     return {"image": image, "mask": mask[None, None].astype(np.float32), "box": np.array(box)}
 
 
+@pytest.mark.slow
 def test_the_graph_is_simplified_and_gives_the_same(network: MADF, monkeypatch: pytest.MonkeyPatch) -> None:
     simple = inpaint_export.local_graph(network)
     monkeypatch.setattr(inpaint_export, "simplified", lambda model: model)
@@ -88,6 +89,7 @@ def test_one_graph_runs_every_size_and_box_as_torch_does(network, file, size, bo
     np.testing.assert_allclose(session.run(None, feed)[0], wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
 
 
+@pytest.mark.slow
 def test_the_membrane_is_part_of_the_graph(tmp_path):
     network = lively_network(replace(TINY, membrane=True))
     export_network(network, tmp_path / "filler.onnx", half=False)
