@@ -258,6 +258,7 @@ def test_a_bundle_that_cannot_be_read_is_left_alone(
     assert [p.read_text() for p in (tmp_path / "mine").iterdir()] == [manifest]
 
 
+@pytest.mark.slow
 def test_exact_weights_that_were_damaged_are_refused(
     tensors: dict[str, Tensor], saved: Callable[[Any], Path], tmp_path: Path, make_rgb: Callable[..., Pixels]
 ) -> None:

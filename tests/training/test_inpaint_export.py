@@ -100,6 +100,7 @@ def test_the_membrane_is_part_of_the_graph(tmp_path):
         np.testing.assert_allclose(session.run(None, feed)[0], wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
 
 
+@pytest.mark.slow
 def test_half_the_size_costs_rounding_alone(network, file, tmp_path):
     assert export_network(network, tmp_path / "filler.onnx") == ["filler.onnx"]
     small = onnxruntime.InferenceSession(tmp_path / "filler.onnx")
@@ -125,6 +126,7 @@ def test_the_graph_has_none_of_what_the_runtime_does_badly(file):
     assert not kinds & {"ConvTranspose", "ReduceSum", "BatchNormalization"}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_exports_without_its_configuration_file(tiny: Tiny, tmp_path):
     checkpoint = train_inpaint(tiny(tmp_path / "run"))
     folder = export_inpaint(checkpoint, tmp_path / "bundle")
