@@ -44,8 +44,9 @@ _YCC = np.array(
 def patch_jpeg(data: bytes, segments: Iterable[Segment], before: Samples, after: Samples) -> bytes:
     """The JPEG `data`, decoded as `before` [H, W, bands], with the samples `after` where the two differ.
 
-    `segments` stand in place of the file's own metadata. Quantisation, subsampling and colour coding stay; a
-    sequential file keeps its restarts, a progressive one stays progressive. Raises `Unpatchable` for a JPEG coded in a way that this cannot write.
+    `segments` stand in place of the file's own metadata. Quantisation, subsampling and colour coding stay; a sequential
+    file keeps its restarts, a progressive one stays progressive. Raises `Unpatchable` for a JPEG that is coded in a
+    way that this cannot write.
     """
     jpeg = read_jpeg(data)
     blocks = read_blocks(jpeg)
