@@ -23,28 +23,30 @@ _LUMA_BANDS, _CHROMA_BANDS = ((1, 5), (6, 63)), ((1, 63),)
 Chunks = Callable[[], Iterator[Tokens]]
 
 
-class _MissingCode(Exception):
-    pass
-
-
 def encode_scans(jpeg: Jpeg, blocks: list[Blocks]) -> bytes:
     """Everything from the Huffman tables to the end of the file for the blocks of a JPEG with these markers."""
     if jpeg.progressive:
         return b"".join(_progressive_scans(jpeg, blocks)) + b"\xff\xd9"
-    own = _own_tables(jpeg)
     scan = _scan_header(jpeg, range(len(blocks)), (0, 63, 0))
     restart = b"\xff\xdd\0\x04" + jpeg.restart.to_bytes(2, "big") if jpeg.restart else b""
 
     def chunks() -> Iterator[Tokens]:
         return sequential_tokens(jpeg, blocks)
 
-    try:
-        if own:
-            return restart + _table_bytes(own) + scan + _pack(chunks(), own, restart=bool(restart)) + b"\xff\xd9"
-    except _MissingCode:
-        pass
-    best = _best_tables(chunks())
-    return restart + _table_bytes(best) + scan + _pack(chunks(), best, restart=bool(restart)) + b"\xff\xd9"
+    tables = _own_tables(jpeg)
+    bits = _pack(chunks(), tables, restart=bool(restart)) if tables else None
+    if bits is None:
+        tables, bits = _shortest(chunks, restart=bool(restart))
+    return b"".join([restart, _table_bytes(tables), scan, bits, b"\xff\xd9"])
+
+
+def _shortest(chunks: Chunks, *, restart: bool = False) -> tuple[dict[int, Huffman], bytes]:
+    """The tables made for these tokens, and the tokens coded by them."""
+    tables = _best_tables(chunks())
+    bits = _pack(chunks(), tables, restart=restart)
+    if bits is None:
+        raise RuntimeError("the tables made for a scan lack one of its codes")
+    return tables, bits
 
 
 def _progressive_scans(jpeg: Jpeg, blocks: list[Blocks]) -> Iterator[bytes]:
@@ -54,8 +56,8 @@ def _progressive_scans(jpeg: Jpeg, blocks: list[Blocks]) -> Iterator[bytes]:
     order += [([i], band) for i in everything if i for band in _CHROMA_BANDS] + [([0], _LUMA_BANDS[1])]
     for chosen, band in order:
         chunks = _passes(jpeg, blocks, chosen[0], band)
-        tables = _best_tables(chunks())
-        yield _table_bytes(tables) + _scan_header(jpeg, chosen, (*band, 0)) + _pack(chunks(), tables)
+        tables, bits = _shortest(chunks)
+        yield _table_bytes(tables) + _scan_header(jpeg, chosen, (*band, 0)) + bits
 
 
 def _passes(jpeg: Jpeg, blocks: list[Blocks], index: int, band: tuple[int, int]) -> Chunks:
@@ -134,8 +136,11 @@ def _best_table(frequency: Array) -> Huffman:
 # --- bits ---------------------------------------------------------------------------------------------------------
 
 
-def _pack(chunks: Iterator[Tokens], tables: dict[int, Huffman], *, restart: bool = False) -> bytes:
-    """The coded bytes of a scan: a zero after every 255, with `restart` a marker between aligned parts (F.1.2.3)."""
+def _pack(chunks: Iterator[Tokens], tables: dict[int, Huffman], *, restart: bool = False) -> bytes | None:
+    """The coded bytes of a scan: a zero after every 255, with `restart` a marker between aligned parts (F.1.2.3).
+
+    None where the tables lack the code of a symbol that is needed.
+    """
     codes, lengths = np.zeros((8, 256), np.uint32), np.zeros((8, 256), np.uint8)
     for number, table in tables.items():
         codes[number], lengths[number] = _codes(table)
@@ -144,7 +149,7 @@ def _pack(chunks: Iterator[Tokens], tables: dict[int, Huffman], *, restart: bool
     for tokens in chunks:
         length = lengths[tokens.table, tokens.symbol].astype(np.int64)
         if not length.all():
-            raise _MissingCode
+            return None
         value = codes[tokens.table, tokens.symbol].astype(np.uint64) << tokens.size | tokens.extra
         packed, starts, carry = _bits(value, length + tokens.size, tokens.ends, carry)
         if restart:
