@@ -133,6 +133,50 @@ def test_inpaint(run: Run, photo: Path) -> None:
     assert changed.any()
 
 
+def test_cutout(run: Run, photo: Path) -> None:
+    status, out, err = run("cutout", "photo.png", "red", "green", "--crop", "--grow", 3)
+    assert (status, out) == (0, "photo.cutout.png\n")
+    assert err.splitlines()[:2] == ["found: red (0.90)", "not found: green (0.10)"]
+    assert err.splitlines()[2].startswith("kept ")
+    told = json.loads(run("cutout", "photo.png", "red", "--json", "-o", "out.tif")[1])
+    assert {"verb": "cutout", "output": "out.tif", "found": ["red"], "crop": False}.items() <= told.items()
+    assert cv2.imread("photo.cutout.png", cv2.IMREAD_UNCHANGED).shape[:2] != (90, 120)
+    assert cv2.imread("out.tif", cv2.IMREAD_UNCHANGED).shape == (90, 120, 4)
+    assert run("cutout", "photo.png", "green")[0] == 3
+    status, _, err = run("cutout", "photo.png", "red", "-o", "out.jpg")
+    assert (status, err) == (
+        2, "unsay: out.jpg cannot hold a cut-out and its transparency: use .png, .webp, .tif, .tiff\n"
+    )  # fmt: skip
+
+
+def test_a_dry_run_to_a_file_is_a_picture_of_the_hole(run: Run, photo: Path) -> None:
+    assert run("erase", "photo.png", "red", "-o", "out.png", "--mask-out", "m.png")[0] == 0
+    status, out, err = run("erase", "photo.png", "red", "--dry-run", "-o", "look.png")
+    assert (status, out) == (0, "look.png\n")
+    assert "would fill" in err
+    hole, before, after = cv2.imread("m.png", 0) > 0, cv2.imread("photo.png"), cv2.imread("look.png")
+    tinted = np.any(before != after, axis=2)
+    np.testing.assert_array_equal(tinted[20:], hole[20:])  # above it are the words
+    told = json.loads(run("erase", "photo.png", "red", "--dry-run", "-o", "look.jpg", "--json")[1])
+    assert (told["output"], told["dry_run"]) == ("look.jpg", True)
+    assert sorted(os.listdir()) == ["look.jpg", "look.png", "m.png", "out.png", "photo.png"]
+
+
+def test_where_a_dry_runs_picture_does_not_go(run: Run, photo: Path) -> None:
+    kept = photo.read_bytes()
+    for given, said in (
+        (("-o", "photo.png"), "would replace photo.png"),
+        (("-o", "a.tif"), "overlay cannot be written as '.tif'"),
+        (("-o", "a.png", "--in-place"), "in place or to a.png? give only one"),
+        (("-o", "a.png", "--mask-out", "m.png"), "a dry run writes nothing but a preview"),
+        (("-o", "no/a.png"), "its folder does not exist"),
+    ):
+        status, out, err = run("erase", "photo.png", "red", "--dry-run", *given)
+        assert (status, out) == (2, "")
+        assert said in err
+    assert (os.listdir(), photo.read_bytes()) == (["photo.png"], kept)
+
+
 def test_a_word_may_begin_with_a_dash(run: Run, photo: Path) -> None:
     status, _, err = cli.main(["erase", "photo.png", "--bundle", "none", "--", "-red"]), "", ""
     assert status == 1, err
@@ -160,6 +204,23 @@ def test_pipes_in_and_out(run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(sys, "stdout", out)
         assert cli.main(["erase", *arguments, "--bundle", str(tiny_bundle.path)]) == 0
         assert out.buffer.getvalue() == expected
+    assert os.listdir() == ["photo.png"]
+
+
+def test_cut_outs_and_previews_through_pipes(
+    run: Run, photo: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
+) -> None:
+    expected = unsay.cutout(photo.read_bytes(), "red", bundle=tiny_bundle)
+    for arguments, begins in (
+        (["cutout", "-", "red"], expected),
+        (["cutout", "photo.png", "red", "-o", "-"], expected),
+        (["erase", "-", "red", "--dry-run", "-o", "-"], b"\xff\xd8\xff"),
+    ):
+        out = Pipe()
+        monkeypatch.setattr(sys, "stdin", Pipe(photo.read_bytes()))
+        monkeypatch.setattr(sys, "stdout", out)
+        assert cli.main([*arguments, "--bundle", str(tiny_bundle.path)]) == 0
+        assert out.buffer.getvalue().startswith(begins)
     assert os.listdir() == ["photo.png"]
 
 

@@ -18,10 +18,10 @@ def test_public_names() -> None:
     public = {name for name in dir(unsay) if not name.startswith("_")}
     assert public == {
         "BadInput", "Bundle", "BundleError", "NotFound", "Segmentation", "UnsayError",
-        "erase", "inpaint", "load_bundle", "segment",
+        "cutout", "erase", "inpaint", "load_bundle", "segment",
     }  # fmt: skip
     assert set(unsay.__all__) == public
-    for name in ("erase", "inpaint", "segment", "load_bundle"):
+    for name in ("cutout", "erase", "inpaint", "segment", "load_bundle"):
         assert isinstance(getattr(unsay, name), types.FunctionType)
     with pytest.raises(AttributeError, match="no attribute 'nonesuch'"):
         _ = unsay.nonesuch

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from unsay.bundle import Bundle, load_bundle
     from unsay.errors import BadInput, BundleError, NotFound, UnsayError
     from unsay.results import Segmentation
-    from unsay.verbs import erase, inpaint, segment
+    from unsay.verbs import cutout, erase, inpaint, segment
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "NotFound",
     "Segmentation",
     "UnsayError",
+    "cutout",
     "erase",
     "inpaint",
     "load_bundle",
@@ -32,6 +33,7 @@ _HOME = {
     "NotFound": "unsay.errors",
     "Segmentation": "unsay.results",
     "UnsayError": "unsay.errors",
+    "cutout": "unsay.verbs",
     "erase": "unsay.verbs",
     "inpaint": "unsay.verbs",
     "load_bundle": "unsay.bundle",

@@ -5,6 +5,7 @@ PIL is never imported here: an object can only be a PIL image if its owner has i
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def open_photo(source: Any, *, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[
         _check_array(source)
         _check_size(source.shape[1], source.shape[0], max_megapixels)
         return from_samples(source.copy()), lambda photo: np.array(photo.samples())
-    if _is_pil(source):
+    if is_pil(source):
         _check_size(source.width, source.height, max_megapixels)
         return _photo_from_pil(source), lambda photo: _pil_from_photo(source, photo)
     raise BadInput(f"a photo is {_KINDS}, not {type(source).__name__}")
@@ -67,7 +68,7 @@ def read_mask(source: Any, size: tuple[int, int]) -> Mask:
         # A mask has the photo's size, so a larger one is wrong whatever is in it.
         file = read_photo(source, max(size[0] * size[1] / 1e6, MAX_MEGAPIXELS), "mask")
         mask = _mask_from_photo(Photo(file.native, file))
-    elif _is_pil(source):
+    elif is_pil(source):
         mask = _mask_from_pil(source)
     else:
         raise BadInput(f"a mask is {_KINDS}, not {type(source).__name__}")
@@ -90,13 +91,21 @@ def beside(path: str | os.PathLike[str], name: Callable[[Path], str]) -> Path:
     return photo.with_name(name(photo))
 
 
-def _is_encoded(source: Any) -> TypeGuard[bytes | bytearray | memoryview | IO[bytes]]:
-    return isinstance(source, (bytes, bytearray, memoryview)) or (hasattr(source, "read") and not _is_pil(source))
-
-
-def _is_pil(source: Any) -> bool:
+def is_pil(source: Any) -> bool:
+    """Whether a photo was given as a PIL image."""
     pil = sys.modules.get("PIL.Image")
     return pil is not None and isinstance(source, pil.Image)
+
+
+def pil_from_png(data: bytes) -> Any:
+    """A PNG of ours as a PIL image, for somebody who gave one."""
+    image = sys.modules["PIL.Image"].open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def _is_encoded(source: Any) -> TypeGuard[bytes | bytearray | memoryview | IO[bytes]]:
+    return isinstance(source, (bytes, bytearray, memoryview)) or (hasattr(source, "read") and not is_pil(source))
 
 
 def _check_size(width: int, height: int, max_megapixels: float) -> None:

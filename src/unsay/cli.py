@@ -39,6 +39,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "erase", photos.erase),
     (app, "segment", photos.segment),
     (app, "inpaint", photos.inpaint),
+    (app, "cutout", photos.cutout),
     (app, "bundles", bundles.bundles),
     (evaluate, "segment", judging.segment),
     (evaluate, "inpaint", judging.inpaint),

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from unsay.adapt import default_output
-from unsay.errors import BadInput
-from unsay.photo.write import check_writable, format_of
+from unsay.errors import BadInput, UnsayError
+from unsay.masks_out import check_format
+from unsay.photo.write import check_writable, format_of, write_atomically
 
 
 def is_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
@@ -47,6 +48,17 @@ def edited_target(photo: Any, output: Any, in_place: bool) -> Any:
     return Path(target)
 
 
+def preview_target(photo: Any, output: Any, in_place: bool) -> Any:
+    """Where a dry run's picture goes: `output`, or None for no picture. Raises `BadInput` as `edited_target` does."""
+    if output is None or piped(output):
+        return output
+    if in_place:
+        raise BadInput(f"in place or to {output}? give only one of the two")
+    check_format("overlay", Path(output).suffix)
+    protect(output, photo)
+    return Path(output)
+
+
 def check_mask_target(mask_out: Any, photo: Any, target: Any) -> None:
     """Raise `BadInput` where a mask cannot be written: not a PNG, or onto the photo or the result."""
     if mask_out is None:
@@ -70,6 +82,36 @@ def protect(target: Any, source: Any, *, hint: str = "") -> None:
     name = source if is_path(source) else _file_behind(source)
     if is_path(target) and is_path(name) and _same(target, name):
         raise BadInput(f"{target} would replace {name}: give another output{hint}")
+
+
+def put(data: bytes, target: Any) -> Any:
+    """Write `data` to a path, which comes back, or into a stream: then None does; without a target `data` itself."""
+    if target is None:
+        return data
+    if piped(target):
+        _pour(data, target)
+        return None
+    write_atomically(target, data)
+    return Path(target)
+
+
+def _pour(data: bytes, stream: Any) -> None:
+    """All of `data` into the stream, flushed, so that a failure is told here and not at exit. Raises `UnsayError`."""
+    try:
+        rest = memoryview(data)
+        while rest:
+            written = stream.write(rest)
+            if written is None or not 0 < written < len(rest):  # some streams do not tell
+                break
+            rest = rest[written:]  # an unbuffered pipe or file takes what it has room for
+        if hasattr(stream, "flush"):
+            stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnsayError(
+            f"the output stream takes no more ({error.strerror or error}): give a file to write"
+        ) from error
 
 
 def _file_behind(source: Any) -> Any:

@@ -53,14 +53,21 @@ def overlay(rgb: Pixels, segmentation: Segmentation) -> Pixels:
     """`rgb` [H, W, 3] uint8 with every found word tinted and outlined in its own colour, and a legend."""
     out = rgb.copy()
     for index in range(1, len(segmentation.words) + 1):
-        mask = segmentation.labels == index
-        if mask.any():
-            colour = np.array(colour_of(index))
-            out[mask] = np.rint(out[mask] * (1 - OPACITY) + colour * OPACITY).astype(np.uint8)
-            contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(out, contours, -1, colour_of(index), max(1, round(min(rgb.shape[:2]) / 300)))
-    _draw_legend(out, segmentation)
+        _tint(out, segmentation.labels == index, colour_of(index))
+    _draw_legend(out, segmentation, lambda word: colour_of(segmentation.words.index(word) + 1))
     return out
+
+
+def preview(rgb: Pixels, hole: Mask, segmentation: Segmentation, *, suffix: str) -> bytes:
+    """What would be erased, as a picture in the format of `suffix`: the hole [H, W] tinted and outlined.
+
+    Raises `BadInput` for a suffix that is none of an overlay's.
+    """
+    check_format("overlay", suffix)
+    out = rgb.copy()
+    _tint(out, hole, colour_of(1))
+    _draw_legend(out, segmentation, lambda _: colour_of(1))
+    return _picture(suffix, out[..., ::-1])
 
 
 def label_image(segmentation: Segmentation) -> np.ndarray[Any, Any]:
@@ -156,7 +163,14 @@ def _outline(piece: Mask, left: int, top: int) -> list[list[float]]:
     return [[float(x + left), float(y + top)] for x, y in line]
 
 
-def _draw_legend(out: Pixels, segmentation: Segmentation) -> None:
+def _tint(out: Pixels, mask: Mask, colour: tuple[int, int, int]) -> None:
+    if mask.any():
+        out[mask] = np.rint(out[mask] * (1 - OPACITY) + np.array(colour) * OPACITY).astype(np.uint8)
+        contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(out, contours, -1, colour, max(1, round(min(out.shape[:2]) / 300)))
+
+
+def _draw_legend(out: Pixels, segmentation: Segmentation, colour: Callable[[str], tuple[int, int, int]]) -> None:
     """Dark lines at the top left, each with a word's colour, the word and its score; as many as fit."""
     size = max(0.4, min(out.shape[:2]) / 700)
     step, thick = round(30 * size), max(1, round(1.5 * size))
@@ -165,7 +179,7 @@ def _draw_legend(out: Pixels, segmentation: Segmentation) -> None:
         width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thick)[0][0] + 2 * step
         line = out[place * step : (place + 1) * step, :width]
         line[:] = line // 4
-        line[step // 4 : -(step // 4), step // 4 : step] = colour_of(segmentation.words.index(word) + 1)
+        line[step // 4 : -(step // 4), step // 4 : step] = colour(word)
         foot = (round(1.4 * step), place * step + round(0.72 * step))
         cv2.putText(out, text, foot, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), thick, cv2.LINE_AA)
 

@@ -1,7 +1,8 @@
 """The public verbs: a photo of any kind in, the same kind out.
 
-`erase`, `segment`, `inpaint` are for people; `run_erase`, `run_segment`, `run_inpaint` do the same work, take the
-options as one object, and report what was done: the command line, the page and the batch runner call those.
+`erase`, `segment`, `inpaint`, `cutout` are for people; `run_erase`, `run_segment`, `run_inpaint`, `run_cutout` do the
+same work, take the options as one object, and report what was done: the command line, the page and the batch runner
+call those.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import numpy as np
 
 from unsay.adapt import beside, open_photo, read_mask
 from unsay.bundle import Bundle, load_bundle
-from unsay.delivery import check_mask_target, check_places, edited_target, is_path, piped, protect
-from unsay.erasing import erase_pixels, nothing_found
-from unsay.errors import BadInput, UnsayError
+from unsay.cutting import cut_out, cutout_target, feather_of, give_cut, kept_box
+from unsay.delivery import check_mask_target, check_places, edited_target, is_path, piped, preview_target, protect, put
+from unsay.erasing import Erased, erase_pixels, nothing_found
+from unsay.errors import BadInput
 from unsay.inpainting import fill_hole, grown_hole, settled
-from unsay.masks_out import SUFFIXES, check_format, encoded
+from unsay.inpainting.hole import grow_mask
+from unsay.masks_out import SUFFIXES, check_format, encoded, preview
 from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions, SegmentOptions
 from unsay.photo import Photo
 from unsay.photo.write import write_atomically
@@ -122,6 +125,32 @@ def inpaint(
     ).value
 
 
+def cutout(
+    photo: Any,
+    *words: Words,
+    bundle: AnyBundle = "starter",
+    output: Any = None,
+    crop: bool = False,
+    threshold: float | None = None,
+    grow: int = 0,
+    box: tuple[int, int, int, int] | None = None,
+    point: tuple[int, int] | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Any:
+    """Keep what the words name, transparent elsewhere.
+
+    `photo`: a path, and what comes back is the path of the written file: `output` (.png, .webp, .tiff), or
+    `photo.cutout.png` beside it; bytes, and a PNG's bytes come back; a PIL image, and one with alpha does; an array
+    [H, W, 3] uint8, and [H, W, 4] does. `crop`: only the box around the thing. What is kept is grown by `grow` pixels.
+    `words` and the other options as for `erase`.
+    Raises `NotFound` if none of the words was found, `BadInput` for what cannot be used as given; nothing is written.
+    """
+    options = EraseOptions(SegmentOptions(threshold, box, point), InpaintOptions(grow))
+    return run_cutout(
+        photo, flat(words), options, bundle=bundle, output=output, crop=crop, max_megapixels=max_megapixels
+    ).value
+
+
 def run_erase(
     photo: Any,
     words: Sequence[str],
@@ -134,18 +163,24 @@ def run_erase(
     dry_run: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Outcome:
-    """`erase`, with a report. `mask_out`: also write the hole as a PNG; `dry_run`: find the hole, write nothing."""
+    """`erase`, with a report. `mask_out`: also write the hole as a PNG.
+
+    `dry_run`: find the hole, write nothing; to an `output` a picture of the photo with the hole tinted.
+    """
     start = time.perf_counter()
     if dry_run and mask_out is not None:
-        raise BadInput("a dry run writes nothing, no mask either: leave one of the two out")
-    target = None if dry_run else edited_target(photo, output, in_place)
+        raise BadInput("a dry run writes nothing but a preview, no mask either: leave one of the two out")
+    target = preview_target(photo, output, in_place) if dry_run else edited_target(photo, output, in_place)
     check_mask_target(mask_out, photo, target)
     network = load_bundle(bundle)
     opened, give = open_photo(photo, max_megapixels=max_megapixels)
     check_places(target, mask_out)
     erased = erase_pixels(opened.rgb, words, network, options, dry_run=dry_run)
     mask = None if mask_out is None else (mask_out, erased.hole)
-    value = None if dry_run else _deliver(opened.with_patches(erased.patches), give, target, output is not None, mask)
+    if not dry_run:
+        value = _deliver(opened.with_patches(erased.patches), give, target, output is not None, mask)
+    else:
+        value = None if target is None else put(_preview(opened, erased, target), target)
     details = {
         **_about_words(erased.segmentation),
         "size": [opened.width, opened.height],
@@ -180,12 +215,9 @@ def run_segment(
     network = load_bundle(bundle)
     opened, _ = open_photo(photo, max_megapixels=max_megapixels)
     check_places(target)
-    found = segment_pixels(opened.rgb, words, network, options)
-    if not found.found:
-        own = read_constants(network)
-        raise nothing_found(found, options, max(own.threshold, own.unseen_threshold))
+    found = _found_pixels(opened, words, network, options)
     name = Path(photo).name if is_path(photo) else "photo"
-    value = _put(encoded(kind, opened.rgb, found, name=name, suffix=suffix), target)
+    value = put(encoded(kind, opened.rgb, found, name=name, suffix=suffix), target)
     details = {
         **_about_words(found),
         "format": kind,
@@ -230,6 +262,43 @@ def run_inpaint(
     return Outcome(value, Report("inpaint", _named(value, target), details), hole)
 
 
+def run_cutout(
+    photo: Any,
+    words: Sequence[str],
+    options: EraseOptions,
+    *,
+    bundle: AnyBundle = "starter",
+    output: Any = None,
+    crop: bool = False,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Outcome:
+    """`cutout`, with a report; of `options.inpaint` only `grow` counts. The outcome's `hole` is what was kept."""
+    start = time.perf_counter()
+    target, suffix = cutout_target(photo, output)
+    network = load_bundle(bundle)
+    opened, _ = open_photo(photo, max_megapixels=max_megapixels)
+    check_places(target)
+    found = _found_pixels(opened, words, network, options.segment)
+    grow = settled(options.inpaint, (opened.height, opened.width)).grow or 0
+    kept = grow_mask(np.asarray(found.labels > 0), grow)
+    if target is None:
+        value = give_cut(photo, opened, kept, crop=crop)
+    else:
+        value = put(cut_out(opened, kept, suffix=suffix, crop=crop), target)
+    around = kept_box(opened, kept)
+    details = {
+        **_about_words(found),
+        "size": [opened.width, opened.height],
+        "kept_share": round(float(kept.mean()), 6),
+        "kept_box": [around.x0, around.y0, around.x1 - around.x0, around.y1 - around.y0],
+        "crop": crop,
+        "constants": _segment_constants(network, options.segment) | {"grow": grow, "feather": feather_of(opened)},
+        "bundle": _bundle_name(network),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return Outcome(value, Report("cutout", _named(value, target), details), kept, found)
+
+
 def flat(words: Iterable[Words]) -> list[str]:
     """Strings and lists of strings as one list. Raises `BadInput` for anything else."""
     given: list[Any] = list(words)
@@ -237,6 +306,20 @@ def flat(words: Iterable[Words]) -> list[str]:
         if isinstance(one, bytes) or not isinstance(one, Iterable):
             raise BadInput(f"a word must be text, not {type(one).__name__}: {one!r}")
     return [word for one in given for word in ([one] if isinstance(one, str) else one)]
+
+
+def _found_pixels(photo: Photo, words: Sequence[str], bundle: Bundle, options: SegmentOptions) -> Segmentation:
+    """Where the words are. Raises `NotFound` if none of them is anywhere."""
+    found = segment_pixels(photo.rgb, words, bundle, options)
+    if not found.found:
+        own = read_constants(bundle)
+        raise nothing_found(found, options, max(own.threshold, own.unseen_threshold))
+    return found
+
+
+def _preview(photo: Photo, erased: Erased, target: Any) -> bytes:
+    suffix = ".jpg" if piped(target) else Path(target).suffix
+    return preview(photo.rgb, erased.hole, erased.segmentation, suffix=suffix)
 
 
 def _mask_file(photo: Any, kind: str, output: Any) -> tuple[Any, str]:
@@ -263,36 +346,7 @@ def _deliver(
     if mask is not None:
         path, hole = mask
         write_atomically(path, bytes(cv2.imencode(".png", hole.view(np.uint8) * np.uint8(255))[1]))
-    return done if target is None else _put(done, target)
-
-
-def _put(data: bytes, target: Any) -> Any:
-    if target is None:
-        return data
-    if piped(target):
-        _pour(data, target)
-        return None
-    write_atomically(target, data)
-    return Path(target)
-
-
-def _pour(data: bytes, stream: Any) -> None:
-    """All of `data` into the stream, flushed, so that a failure is told here and not at exit. Raises `UnsayError`."""
-    try:
-        rest = memoryview(data)
-        while rest:
-            written = stream.write(rest)
-            if written is None or not 0 < written < len(rest):  # some streams do not tell
-                break
-            rest = rest[written:]  # an unbuffered pipe or file takes what it has room for
-        if hasattr(stream, "flush"):
-            stream.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UnsayError(
-            f"the output stream takes no more ({error.strerror or error}): give a file to write"
-        ) from error
+    return done if target is None else put(done, target)
 
 
 def _named(value: Any, target: Any) -> str | None:

@@ -16,7 +16,7 @@ from unsay.leftovers import drop_open
 PIPE = "-"
 INTERRUPTED = 130
 INTERRUPTION = "unsay: interrupted; no file is half-written"
-_AT_ONCE = ("erase", "segment", "inpaint", "bundles")
+_AT_ONCE = ("erase", "segment", "inpaint", "cutout", "bundles")
 _SHOW_CURSOR = "\x1b[?25h"
 
 

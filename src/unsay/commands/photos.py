@@ -1,4 +1,4 @@
-"""`unsay erase`, `unsay segment`, `unsay inpaint`."""
+"""`unsay erase`, `unsay segment`, `unsay inpaint`, `unsay cutout`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def erase(
     box: BoxOption = None,
     point: PointOption = None,
     no_texture: NoTexture = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be erased, write nothing; with -o FILE a picture of it.")
+    ] = False,
     bundle: BundleOption = "starter",
     precision: Precision = "fp32",
     as_json: Json = False,
@@ -65,7 +67,7 @@ def erase(
         options = EraseOptions(
             _segment_options(threshold, box, point), InpaintOptions(grow, None, texture=not no_texture)
         )
-        where = None if dry_run else target(output, photo, as_json=as_json)
+        where = None if dry_run and output is None else target(output, photo, as_json=as_json)
         with working(f"erasing {', '.join(words)[:60]}", quiet=as_json):
             from unsay import load_bundle, verbs
 
@@ -149,6 +151,41 @@ def inpaint(
     _tell(outcome.report, as_json)
 
 
+def cutout(
+    photo: Photo,
+    words: Words,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write, .png, .webp or .tiff; - for a pipe."),
+    ] = None,
+    crop: Annotated[bool, typer.Option("--crop", help="Write only the box around the thing.")] = False,
+    grow: Annotated[int, typer.Option("--grow", metavar="PX", help="Pixels to keep around the thing.")] = 0,
+    threshold: Threshold = None,
+    box: BoxOption = None,
+    point: PointOption = None,
+    bundle: BundleOption = "starter",
+    as_json: Json = False,
+    max_megapixels: Limit = MAX_MEGAPIXELS,
+) -> None:
+    """Keep what the words name, transparent elsewhere."""
+    with answering(as_json, "cutout"):
+        options = EraseOptions(_segment_options(threshold, box, point), InpaintOptions(grow))
+        where = target(output, photo, as_json=as_json)
+        with working(f"cutting out {', '.join(words)[:60]}", quiet=as_json):
+            from unsay import verbs
+
+            outcome = verbs.run_cutout(
+                source(photo),
+                words,
+                options,
+                bundle=bundle,
+                output=where,
+                crop=crop,
+                max_megapixels=max_megapixels,
+            )
+    _tell(outcome.report, as_json)
+
+
 def _segment_options(threshold: float | None, box: str | None, point: str | None) -> SegmentOptions:
     rectangle: Any = numbers(box, "--box", "X,Y,W,H")
     pixel: Any = numbers(point, "--point", "X,Y")
@@ -171,5 +208,7 @@ def _tell(report: Report, as_json: bool) -> None:
         note(f"{done} {details['hole_share']:.1%} of the photo in {details['seconds']:.1f} s")
         if details["hole_share"] > MOSTLY:
             note("that is most of the photo: look at what is found with unsay segment, pick with --box or --point")
+    if "kept_share" in details:
+        note(f"kept {details['kept_share']:.1%} of the photo in {details['seconds']:.1f} s")
     if report.output not in (None, "-"):
         print_path(report.output)

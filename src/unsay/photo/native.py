@@ -75,6 +75,14 @@ def displayed(stored: npt.NDArray[T], orientation: int) -> npt.NDArray[T]:
     return stored[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 
 
+def stored(view: npt.NDArray[T], orientation: int) -> npt.NDArray[T]:
+    """The reverse of `displayed`: the array [H, W, ...] that is looked at as `view`."""
+    flip_rows = orientation in (3, 4, 7, 8)
+    flip_columns = orientation in (2, 3, 6, 7)
+    turned = view[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return turned.swapaxes(0, 1) if orientation >= 5 else turned
+
+
 def differing(one: Samples, other: Samples) -> npt.NDArray[np.bool_]:
     """[H, W] bool: where two pictures of one shape differ in any band."""
     differs = one[..., 0] != other[..., 0]

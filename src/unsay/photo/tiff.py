@@ -15,12 +15,12 @@ from unsay.photo.metadata import (
 
 COMPRESSION = 259
 PREDICTOR = 317
+EXTRA_SAMPLES = 338
 _SUBFILE = 254
-_EXTRA_SAMPLES = 338
 _XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
 _DNG_VERSION = 50706
 _TEXTS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096))
-_NUMBERS = (ifd.ORIENTATION, 282, 283, 286, 287, 296, 301, 318, 319, _EXTRA_SAMPLES)
+_NUMBERS = (ifd.ORIENTATION, 282, 283, 286, 287, 296, 301, 318, 319, EXTRA_SAMPLES)
 _PLACES = (33550, 33922, 34264, 34735, 34736, 34737)  # GeoTIFF
 _RESOLUTION = (282, 283, 296)
 _FORMS = {274: (3, 1), 282: (5, 1), 283: (5, 1), 286: (5, 1), 287: (5, 1), 296: (3, 1), 318: (5, 2), 319: (5, 6)}
@@ -60,7 +60,7 @@ def with_plain_alpha(data: bytes) -> bytes:
     Colours that were multiplied with alpha are then seen, patched and written as they are stored, over black.
     """
     layout = ifd.read_layout(data)
-    slot = ifd.find(ifd.read_directory(data, layout.first, layout), _EXTRA_SAMPLES)
+    slot = ifd.find(ifd.read_directory(data, layout.first, layout), EXTRA_SAMPLES)
     if slot is None or slot.kind != 3 or slot.length > _MOST_SAMPLES or 1 not in ifd.integers(data, slot, layout):
         return data
     copy = bytearray(data)
@@ -100,7 +100,7 @@ def write_tiff(encoded: bytes, tags: list[ifd.Tag]) -> bytes:
     layout = ifd.read_layout(encoded)
     own = [tag for tag in ifd.read_tags(encoded, layout.first, layout) if tag.tag not in _RESOLUTION]
     names = {tag.tag for tag in own}
-    added = [tag for tag in tags if tag.tag != _EXTRA_SAMPLES or tag.tag in names]
+    added = [tag for tag in tags if tag.tag != EXTRA_SAMPLES or tag.tag in names]
     at = len(encoded) + len(encoded) % 2
     parts: list[bytes | memoryview] = [
         encoded[:4],

@@ -56,11 +56,12 @@ def format_of(suffix: str) -> str:
     return name
 
 
-def encode_photo(native: Native, target: str, file: PhotoFile | None) -> bytes:
+def encode_photo(native: Native, target: str, file: PhotoFile | None, *, cut: bool = False) -> bytes:
     """The samples coded as `target`, with the metadata of `file` less every picture in it.
 
     Same format: stored orientation, depth, profile, compression and every harmless block are the file's own.
     Another format: turned upright, and brought to what that format can hold. Raises `BadInput` if it cannot.
+    `cut`: they were cut out of `file`; size and alpha may differ from its own, and PNG, WebP, TIFF keep each sample.
     """
     same = file is not None and file.format == target
     metadata = _metadata(file, native) if file is not None else Metadata(icc=native.icc)
@@ -70,10 +71,19 @@ def encode_photo(native: Native, target: str, file: PhotoFile | None) -> bytes:
     if longest > _LONGEST_SIDE.get(target, longest):
         raise BadInput(f"{target} cannot hold {longest} pixels in a row (at most {_LONGEST_SIDE[target]}): write a PNG")
     try:
+        if cut and target == "webp":
+            return _lossless_webp(native, metadata)
+        if cut and target == "tiff":
+            return _encode_tiff(native, metadata, file if same else None, plain_alpha=not is_premultiplied(file))
         return _ENCODERS[target](native, metadata, file if same else None)
     except pyvips.Error as error:
         reason = " ".join(str(error).split())
         raise UnsayError(f"the photo cannot be written as {target} ({reason}): try PNG") from error
+
+
+def is_premultiplied(file: PhotoFile | None) -> bool:
+    """Whether the colours of a photo's file were multiplied with its alpha, as only TIFF allows."""
+    return file is not None and file.format == "tiff" and tiff.tiff_number(file.data, tiff.EXTRA_SAMPLES) == 1
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -142,7 +152,7 @@ def _encode_webp(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
     if file is None:
         encoded = image.webpsave_buffer(Q=_LOSSY_QUALITY, keep="none")
     elif file.lossless:
-        encoded = image.webpsave_buffer(lossless=True, exact=True, keep="none")
+        return _lossless_webp(native, metadata)
     else:
 
         def encode(pixels: Samples, quality: int | None) -> bytes:
@@ -156,7 +166,13 @@ def _encode_webp(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
     return containers.write_webp(encoded, (width, height), native.alpha, metadata)
 
 
-def _encode_tiff(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
+def _lossless_webp(native: Native, metadata: Metadata) -> bytes:
+    encoded = as_vips(native.pixels, native.colours).webpsave_buffer(lossless=True, exact=True, keep="none")
+    height, width = native.pixels.shape[:2]
+    return containers.write_webp(encoded, (width, height), native.alpha, metadata)
+
+
+def _encode_tiff(native: Native, metadata: Metadata, file: PhotoFile | None, *, plain_alpha: bool = False) -> bytes:
     image = as_vips(native.pixels, native.colours)
     number = tiff.tiff_number(file.data, tiff.COMPRESSION) if file is not None else 0
     # Lossy and unusual compressions become deflate, which keeps every sample.
@@ -165,7 +181,7 @@ def _encode_tiff(native: Native, metadata: Metadata, file: PhotoFile | None) -> 
     predictor = "horizontal" if predicted and compression in ("lzw", "deflate") else "none"
     encoded = image.tiffsave_buffer(compression=compression, predictor=predictor, keep="none")
     tags = tiff.kept_tiff_tags(file.data) if file is not None else tiff.tiff_metadata_tags(metadata)
-    return tiff.write_tiff(encoded, tags)
+    return tiff.write_tiff(encoded, [tag for tag in tags if not plain_alpha or tag.tag != tiff.EXTRA_SAMPLES])
 
 
 def _encode_avif(native: Native, metadata: Metadata, file: PhotoFile | None) -> bytes:
