@@ -100,7 +100,7 @@ def look_at(data: Path, bundle: Bundle) -> Data:
     photos = []
     for sample in dataset.read(data / "voc-animals", "dev"):
         scene = look(sample.rgb, bundle)
-        groups = enlarge(at_size(scene.groups, sample.rgb), sample.rgb, smooth=False)
+        groups = enlarge(at_size(scene.groups, sample.rgb), sample.rgb.shape, smooth=False)
         valid = sample.truth < 21
         counts = np.zeros((len(scene.regions.area) - 1, 21), np.int64)
         np.add.at(counts, (groups[valid], sample.truth[valid]), 1)

@@ -63,7 +63,7 @@ def look_at(folder: Path, bundle: Bundle) -> list[Case]:
         things = {t.word: t.index for t, is_kin in zip(scene.things, kin, strict=True) if is_kin}
         rgb, mask = read_photo(folder / scene.image), cv2.imread(str(folder / scene.mask), cv2.IMREAD_GRAYSCALE)
         seen = look(rgb, bundle)
-        groups = enlarge(at_size(seen.groups, rgb), rgb, smooth=False)
+        groups = enlarge(at_size(seen.groups, rgb), rgb.shape, smooth=False)
         counts = np.zeros((len(seen.regions.area) - 1, 1 + max(t.index for t in scene.things)), np.int64)
         np.add.at(counts, (groups.ravel(), np.asarray(mask).ravel()), 1)
         cases.append(Case(seen, things, counts))

@@ -99,7 +99,7 @@ def test_what_is_no_photo_is_refused(photo: np.ndarray, bundle: Bundle) -> None:
 def test_enlarged_outlines_have_no_steps() -> None:
     small = np.zeros((20, 20), np.int32)
     small[np.tril_indices(20)] = 3
-    large = enlarge(small, np.zeros((200, 200, 3), np.uint8))
+    large = enlarge(small, (200, 200))
     assert set(np.unique(large)) == {0, 3}
     rows = (large == 3).sum(1)[10:-20]
     assert np.abs(np.diff(rows)).max() <= 4

@@ -29,12 +29,12 @@ LEAST = 0.3
 def follow_colours(labels: Labels, rgb: Pixels) -> Labels:
     """labels [h, w] int32, 0 = none, over the photo rgb [H, W, 3] uint8 -> labels [h, w] int32.
 
-    A label keeps its number; none is lost. The same input gives the same labels.
+    `rgb`: the photo, or what `colours_for` made of it. A label keeps its number; none is lost. The same input gives
+    the same labels.
     """
     out = labels.copy()
-    scale = min(1.0, SIDE / max(labels.shape))
-    size = (max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale)))
-    small = cv2.cvtColor(np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8), cv2.COLOR_RGB2BGR)
+    size = _cut_size(labels.shape)
+    small = cv2.cvtColor(colours_for(labels.shape, rgb), cv2.COLOR_RGB2BGR)
     for value in np.unique(labels[labels > 0]).tolist():
         mine = labels == value
         cut = _cut(_shrunk(mine, size), _shrunk((labels > 0) & ~mine, size), np.asarray(small, np.uint8))
@@ -44,6 +44,16 @@ def follow_colours(labels: Labels, rgb: Pixels) -> Labels:
             out[mine & ~found] = 0
             out[found & (labels == 0) & (out == 0)] = value
     return out
+
+
+def colours_for(shape: tuple[int, ...], rgb: Pixels) -> Pixels:
+    """The photo at the size at which labels of `shape` are cut: all that `follow_colours` sees of it."""
+    return np.asarray(cv2.resize(rgb, _cut_size(shape), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _cut_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    scale = min(1.0, SIDE / max(shape))
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
 
 def _cut(mine: Mask, others: Mask, small: Pixels) -> Mask | None:

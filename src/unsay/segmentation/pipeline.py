@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from unsay.errors import BadInput
 from unsay.options import SegmentOptions
 from unsay.results import Pixels, Segmentation
 from unsay.segmentation.asking import ask, background_words, read_constants, thresholds, unnamed_things
+from unsay.segmentation.grouping import Labels
 from unsay.segmentation.lexicon import bundle_lexicon
-from unsay.segmentation.outlines import follow_colours
+from unsay.segmentation.outlines import colours_for, follow_colours
 from unsay.segmentation.pieces import check_picks, pick_pieces
 from unsay.segmentation.recognition import (
     Constants,
@@ -31,6 +33,21 @@ from unsay.segmentation.words import check_words
 NEAREST = 8
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A photo that was looked at: all that is needed to find words in it, none of its pixels at full size.
+
+    `groups` [h, w] int32: the scene's, borders drawn, long side at most 640. `colours` [h', w', 3] uint8: the photo as
+    outlines see it. `shape`: the photo's height and width. `nearest`: words of the bundle's own list that it contains.
+    """
+
+    scene: Scene
+    groups: Labels
+    colours: Pixels
+    shape: tuple[int, int]
+    nearest: tuple[str, ...]
+
+
 def segment_pixels(
     rgb: Pixels, words: Sequence[str], bundle: Bundle, options: SegmentOptions | None = None
 ) -> Segmentation:
@@ -41,26 +58,48 @@ def segment_pixels(
     """
     options = options or SegmentOptions()
     words = check_words(words)
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-        raise BadInput(f"the photo is {rgb.dtype} {rgb.shape}; expected uint8 [height, width, 3] of at least one pixel")
+    _check_pixels(rgb)
     check_picks(options, rgb.shape[0], rgb.shape[1])
-    with bundle.answering("segment"):  # words, options and photo were checked
-        constants = read_constants(bundle)
+    return find(see(rgb, bundle), words, bundle, options)
+
+
+def see(rgb: Pixels, bundle: Bundle) -> Seen:
+    """Look at a photo [H, W, 3] uint8 sRGB once, so that any words can then be found in it. Raises as
+    `segment_pixels` does.
+    """
+    _check_pixels(rgb)
+    with bundle.answering("segment"):
         scene = look(rgb, bundle)
-        named, scores = recognise(scene, words, bundle, constants, options)
-        nearest = nearest_words(scene, bundle, constants)
+        nearest = nearest_words(scene, bundle, read_constants(bundle))
     groups = at_size(scene.groups, rgb)
-    drawn = follow_colours(named[groups], rgb) if options.outlines else named[groups]
-    labels = pick_pieces(enlarge(drawn, rgb), options)
-    seen = set(np.unique(labels).tolist())
+    return Seen(scene, groups, colours_for(groups.shape, rgb), (rgb.shape[0], rgb.shape[1]), nearest)
+
+
+def find(seen: Seen, words: Sequence[str], bundle: Bundle, options: SegmentOptions | None = None) -> Segmentation:
+    """Find each word in a photo that was looked at: exactly what `segment_pixels` finds. Raises as it does."""
+    options = options or SegmentOptions()
+    words = check_words(words)
+    check_picks(options, *seen.shape)
+    with bundle.answering("segment"):  # words, options and photo were checked
+        named, scores = recognise(seen.scene, words, bundle, read_constants(bundle), options)
+    drawn = named[seen.groups]
+    if options.outlines:
+        drawn = follow_colours(drawn, seen.colours)
+    labels = pick_pieces(enlarge(drawn, seen.shape), options)
+    present = set(np.unique(labels).tolist())
     return Segmentation(
         words=words,
         labels=labels,
         scores={w: round(float(s), 4) for w, s in zip(words, scores, strict=False)},
-        groups=enlarge(groups, rgb, smooth=False),
-        found=tuple(w for i, w in enumerate(words, start=1) if i in seen),
-        nearest=nearest,
+        groups=enlarge(seen.groups, seen.shape, smooth=False),
+        found=tuple(w for i, w in enumerate(words, start=1) if i in present),
+        nearest=seen.nearest,
     )
+
+
+def _check_pixels(rgb: Pixels) -> None:
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+        raise BadInput(f"the photo is {rgb.dtype} {rgb.shape}; expected uint8 [height, width, 3] of at least one pixel")
 
 
 def recognise(

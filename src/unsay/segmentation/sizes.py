@@ -22,10 +22,10 @@ def at_size(groups: Labels, rgb: Pixels) -> Labels:
     return draw_borders(groups, np.asarray(small, np.uint8))
 
 
-def enlarge(labels: Labels, rgb: Pixels, smooth: bool = True) -> Labels:
-    """Labels -> the photo's size [H, W] int32. Smooth: outlines are interpolated and have no steps."""
-    size = (rgb.shape[1], rgb.shape[0])
-    if labels.shape == rgb.shape[:2]:
+def enlarge(labels: Labels, shape: tuple[int, ...], smooth: bool = True) -> Labels:
+    """Labels -> the photo's size `shape` (H, W) int32. Smooth: outlines are interpolated and have no steps."""
+    size = (shape[1], shape[0])
+    if labels.shape == shape[:2]:
         return np.asarray(labels, np.int32)
     values = np.unique(labels)
     if not smooth or len(values) == 1:

@@ -154,7 +154,7 @@ def partition(grouping: str, sample: Sample, maps: Maps) -> Partition:
     """The photo's groups by one of `GROUPINGS`, and what they cover of the truth at the photo's size."""
     groups, grouped = timed(group, GROUPINGS[grouping], sample.rgb, maps)
     drawn, drawing = timed(at_size, groups, sample.rgb)
-    drawn, judged = enlarge(drawn, sample.rgb, smooth=False), sample.truth < CLASSES
+    drawn, judged = enlarge(drawn, sample.rgb.shape, smooth=False), sample.truth < CLASSES
     counts = np.zeros((int(groups.max()) + 1, CLASSES), np.int64)
     np.add.at(counts, (drawn[judged], sample.truth[judged]), 1)
     return Partition(groups, counts, grouped + drawing)
