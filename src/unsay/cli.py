@@ -10,17 +10,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import unsay
-from unsay.commands import bundles, importing, judging, learning, photos
-from unsay.commands.console import INTERRUPTED, INTERRUPTION, interruptible, note, one_line
+from unsay.commands import bundles, completing, importing, judging, learning, photos, serving
+from unsay.commands.console import interruptible, note, one_line, print_json
+from unsay.commands.sections import Sections
+from unsay.entry import INTERRUPTED, INTERRUPTION
 from unsay.errors import UnsayError
 
 app = typer.Typer(
     name="unsay",
+    cls=Sections,
     help="Edit photos by words: name a thing, and it is erased as if it had never been there.",
     epilog="Exit status: 0 done, 1 failed, 2 bad input or usage, 3 none of the words was found (nothing is written).",
     no_args_is_help=True,
@@ -40,6 +43,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "segment", photos.segment),
     (app, "inpaint", photos.inpaint),
     (app, "cutout", photos.cutout),
+    (app, "serve", serving.serve),
     (app, "bundles", bundles.bundles),
     (evaluate, "segment", judging.segment),
     (evaluate, "inpaint", judging.inpaint),
@@ -56,6 +60,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (imports, "onnx", importing.onnx),
     (pack, "make", learning.pack_make),
     (pack, "train", learning.pack_train),
+    (app, "completion", completing.completion),
 )
 for group, name, command in COMMANDS:
     group.command(name)(command)
@@ -85,12 +90,15 @@ def _root(
     pass
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `unsay` with `arguments` (default: the process's own) and return the exit status."""
+def main(arguments: Sequence[str] | None = None, *, sigint: Any = None) -> int:
+    """Run `unsay` with `arguments` (default: the process's own) and return the exit status.
+
+    `sigint`: what answered Ctrl-C before the program did, for commands that end in their own way.
+    """
     _guard_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        with interruptible(given[:1], arguments is None):
+        with interruptible(given[:1], arguments is None, sigint):
             return _run(given)
     except KeyboardInterrupt:  # before or after the command itself
         note(INTERRUPTION)
@@ -110,7 +118,7 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _unexpected(error)
+        return _unexpected(error, arguments)
     if status == INTERRUPTED:  # Typer itself returns this for Ctrl-C inside a command, others raise
         note(INTERRUPTION)
     return status if isinstance(status, int) else 0
@@ -125,13 +133,15 @@ def _guard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: Exception, arguments: list[str]) -> int:
     """One line for an error that is not ours: a wrong usage, or something that went wrong."""
     if hasattr(error, "format_message"):  # the parser's own errors; Typer brings its parser along under changing names
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "unsay"
         asked = type(error).__name__ == "NoArgsIsHelpError"
         text = " ".join(error.format_message().split()).rstrip(".")
+        if not asked and _wants_json(context, arguments):
+            print_json({"verb": path.partition(" ")[2] or None, "output": None, "error": text, "status": 2})
         note(error.format_message() if asked else f"unsay: {text}; see {path} --help")
         return 2
     if os.environ.get("UNSAY_DEBUG"):
@@ -139,6 +149,13 @@ def _unexpected(error: Exception) -> int:
     hint = "" if os.environ.get("UNSAY_DEBUG") else " (UNSAY_DEBUG=1 shows where)"
     note(f"unsay: {type(error).__name__}: {one_line(error)}{hint}")
     return 1
+
+
+def _wants_json(context: Any, arguments: list[str]) -> bool:
+    """Whether a command that was typed wrongly was to answer in JSON: by its flag, not by an option `--json FILE`."""
+    own = [parameter for parameter in context.command.params if "--json" in parameter.opts] if context else []
+    typed = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in typed and all(parameter.is_flag for parameter in own)
 
 
 if __name__ == "__main__":

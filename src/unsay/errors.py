@@ -15,6 +15,14 @@ class BadInput(UnsayError):
     exit_status = 2
 
 
+class TooLarge(BadInput):
+    """A photo has more pixels than are taken; `megapixels`: how many, in millions."""
+
+    def __init__(self, message: str, megapixels: float) -> None:
+        super().__init__(message)
+        self.megapixels = megapixels
+
+
 class BundleError(UnsayError):
     """A bundle is missing, damaged, or lacks the part that is needed."""
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 import pyvips
 
-from unsay.errors import BadInput
+from unsay.errors import BadInput, TooLarge
 from unsay.photo.containers import png_chunks, webp_chunks, without_texts
 from unsay.photo.heic import Heic, heic_size, read_heic
 from unsay.photo.limits import check_claims
@@ -269,9 +269,11 @@ def _check_header(name: str, header: Any, max_megapixels: float) -> None:
 
 def _check_megapixels(name: str, width: int, height: int, limit: float) -> None:
     if width * height > limit * 1e6:
-        raise BadInput(
-            f"{name} is {width} x {height} = {width * height / 1e6:.3g} megapixels; "
-            f"the limit is {limit:g}: raise --max-megapixels or use a smaller copy"
+        megapixels = width * height / 1e6
+        raise TooLarge(
+            f"{name} is {width} x {height} = {megapixels:.3g} megapixels; "
+            f"the limit is {limit:g}: raise --max-megapixels or use a smaller copy",
+            megapixels,
         )
 
 
