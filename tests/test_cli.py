@@ -177,9 +177,9 @@ def test_where_a_dry_runs_picture_does_not_go(run: Run, photo: Path) -> None:
     assert (os.listdir(), photo.read_bytes()) == (["photo.png"], kept)
 
 
-def test_a_word_may_begin_with_a_dash(run: Run, photo: Path) -> None:
-    status, _, err = cli.main(["erase", "photo.png", "--bundle", "none", "--", "-red"]), "", ""
-    assert status == 1, err
+def test_a_word_may_begin_with_a_dash(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["erase", "photo.png", "--bundle", "none", "--", "-red"]) == 2
+    assert capsys.readouterr().err.startswith("unsay: no bundle 'none'")
 
 
 # --- pipes ------------------------------------------------------------------------------------------------------------
@@ -256,6 +256,32 @@ def test_usage_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         assert captured.out == ""
         assert captured.err.startswith(message)
         assert captured.err.count("\n") == 1
+
+
+def test_a_usage_error_is_json_where_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, verb, message in (
+        (["erase", "--json"], "erase", "Missing argument 'PHOTO'"),
+        (["cutout", "a.jpg", "dog", "--json", "--no-such"], "cutout", "No such option: --no-such"),
+        (["erase", "a.jpg", "dog", "--grow", "x", "--json"], "erase", "Invalid value for '--grow'"),
+        (["nonesuch", "--json"], None, "No such command 'nonesuch'"),
+    ):
+        assert cli.main(arguments) == 2
+        captured = capsys.readouterr()
+        told = json.loads(captured.out)
+        assert (told["verb"], told["output"], told["status"]) == (verb, None, 2)
+        assert told["error"].startswith(message)
+        assert captured.err.startswith(f"unsay: {message}")
+    for arguments in (["evaluate", "segment", "--json", "x.json"], ["erase", "--no-such", "--", "--json"]):
+        assert cli.main(arguments) == 2
+        assert capsys.readouterr().out == ""
+
+
+def test_a_bundle_that_is_none_is_bad_input(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["erase", "photo.png", "dog", "--bundle", "nope", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["status"] == 2
+    Path("damaged").mkdir()
+    Path("damaged/bundle.json").write_text("{")
+    assert cli.main(["erase", "photo.png", "dog", "--bundle", "damaged"]) == 1
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,6 +124,43 @@ def test_ctrl_c_at_sixty_moments(tmp_path: Path, tiny_bundle: Bundle, make_spott
     assert ends[130] >= 30, "the moments fell behind the end"
 
 
+@pytest.mark.parametrize("command", ["erase", "train"])
+def test_ctrl_c_while_the_program_is_being_imported(command: str) -> None:
+    code = """
+import os, signal, sys
+import unsay.entry
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+sys.exit(unsay.entry.main())
+"""
+    done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr == b"unsay: interrupted; no file is half-written\n"
+
+
+def test_before_the_program_begins_hardly_anything_is_imported() -> None:
+    code = "import sys; before = set(sys.modules); import unsay.entry; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert not {"typer", "click", "pathlib", "json", "logging"} & set(done.stdout.split())
+    assert "unsay.cli" not in done.stdout
+
+
+def test_long_commands_get_the_handler_back_that_was_there() -> None:
+    code = """
+import signal, sys
+import unsay.entry
+from unsay import cli
+cli._run = lambda arguments: print(signal.getsignal(signal.SIGINT) is signal.default_int_handler) or 0
+sys.argv[1:] = ["train", "segment"]
+sys.exit(unsay.entry.main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == "True\n"
+
+
 def test_ctrl_c_in_another_s_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that calls `main` with its own arguments keeps its own handler."""
     from unsay import cli

@@ -52,7 +52,7 @@ def test_import_is_light() -> None:
 
 
 def test_help_is_light() -> None:
-    code = "from unsay.cli import main\nmain(['erase', '--help'])\nmain(['--version'])"
+    code = "from unsay.cli import main\nmain(['erase', '--help'])\nmain(['--version'])\nmain(['completion', 'bash'])"
     assert not modules_after(code) & HEAVY
     assert min(processor_seconds("-m", "unsay.cli", "--help") for _ in range(3)) < 0.5
 

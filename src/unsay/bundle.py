@@ -210,7 +210,9 @@ def _find(bundle: str | os.PathLike[str]) -> Path:
     if os.sep not in str(bundle) and (packaged / MANIFEST).is_file():
         return packaged
     names = ", ".join(packaged_bundles()) or "none"
-    raise BundleError(f"no bundle {str(bundle)!r}: neither a folder with {MANIFEST} nor packaged (packaged: {names})")
+    error = BundleError(f"no bundle {str(bundle)!r}: neither a folder with {MANIFEST} nor packaged (packaged: {names})")
+    error.exit_status = BadInput.exit_status  # nothing is wrong with a bundle: a name was given that is none
+    raise error
 
 
 @lru_cache(maxsize=8)

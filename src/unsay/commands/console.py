@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
+from unsay.entry import INTERRUPTED, INTERRUPTION
 from unsay.errors import BadInput, NotFound, UnsayError
 from unsay.leftovers import drop_open
 
 PIPE = "-"
-INTERRUPTED = 130
-INTERRUPTION = "unsay: interrupted; no file is half-written"
 _AT_ONCE = ("erase", "segment", "inpaint", "cutout", "bundles")
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -50,14 +49,16 @@ def target(output: str | None, photo: str, *, as_json: bool) -> Any:
 
 
 @contextmanager
-def interruptible(command: list[str], own_process: bool) -> Iterator[None]:
+def interruptible(command: list[str], own_process: bool, sigint: Any = None) -> Iterator[None]:
     """Ctrl-C ends a command of a moment at once, with status 130, wherever it comes.
 
     As an exception it could come inside a library, which would swallow it, print a traceback or fail otherwise. Only
-    in a process of its own; longer commands (training) end their work in their own way. Once the command is done,
-    Ctrl-C no longer changes how it ended.
+    in a process of its own; longer commands (training) end their work in their own way, by the handler `sigint` that
+    was there before the program began. Once the command is done, Ctrl-C no longer changes how it ended.
     """
     if not own_process or command[:1] == [] or command[0] not in _AT_ONCE:
+        if sigint is not None:
+            signal.signal(signal.SIGINT, sigint)
         yield
         return
     signal.signal(signal.SIGINT, _end_at_once)
