@@ -4,7 +4,7 @@ VENV := .venv
 DEMO := .venv-demo
 FREE ?= .cache/free
 
-.PHONY: demo test check slow lint types scenes clean
+.PHONY: demo test check slow lint types docs scenes clean
 
 demo: $(DEMO)/.done  ## erase a named thing from a bundled photo (no torch; its own environment)
 	mkdir -p demo-out
@@ -27,6 +27,9 @@ lint: $(VENV)/.done
 types: $(VENV)/.done
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/.done  ## the documentation site, in site/; a warning is an error, and so is anything loaded from outside
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+
 scenes: $(VENV)/.done $(FREE)/.done  ## composed test scenes for `unsay evaluate erase`
 	$(VENV)/bin/unsay prepare scenes --cutouts $(FREE)/tuxpaint-stamps-default --backgrounds $(FREE)/mate-backgrounds \
 	  --backgrounds $(FREE)/plasma-workspace-wallpapers --split test --count 40 -o runs/scenes-test
@@ -45,4 +48,4 @@ $(VENV)/.done: pyproject.toml constraints.txt scripts/install $(wildcard require
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) demo-out build dist
+	rm -rf $(VENV) $(DEMO) demo-out build dist site
