@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import unsay
-from unsay.commands import bundles, completing, importing, judging, learning, photos, serving
+from unsay.commands import bundles, completing, importing, judging, learning, photos, serving, watching
 from unsay.commands.console import interruptible, note, one_line, print_json
 from unsay.commands.sections import Sections
 from unsay.entry import INTERRUPTED, INTERRUPTION
@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "segment", photos.segment),
     (app, "inpaint", photos.inpaint),
     (app, "cutout", photos.cutout),
+    (app, "watch", watching.watch),
     (app, "serve", serving.serve),
     (app, "bundles", bundles.bundles),
     (evaluate, "segment", judging.segment),

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, BinaryIO
 
 from unsay.entry import INTERRUPTED, INTERRUPTION
@@ -15,6 +16,7 @@ from unsay.errors import BadInput, NotFound, UnsayError
 from unsay.leftovers import drop_open
 
 PIPE = "-"
+WATCHED = "unsay: no longer watching; no file is half-written"
 _AT_ONCE = ("erase", "segment", "inpaint", "cutout", "bundles")
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -56,26 +58,30 @@ def interruptible(command: list[str], own_process: bool, sigint: Any = None) -> 
     in a process of its own; longer commands (training) end their work in their own way, by the handler `sigint` that
     was there before the program began. Once the command is done, Ctrl-C no longer changes how it ended.
     """
-    if not own_process or command[:1] == [] or command[0] not in _AT_ONCE:
+    watching = command == ["watch"]
+    if not own_process or not (watching or (command and command[0] in _AT_ONCE)):
         if sigint is not None:
             signal.signal(signal.SIGINT, sigint)
         yield
         return
-    signal.signal(signal.SIGINT, _end_at_once)
+    end = partial(_end_at_once, *((0, WATCHED) if watching else (INTERRUPTED, INTERRUPTION)))
+    signal.signal(signal.SIGINT, end)
+    if watching:  # which is ended by nothing else: neither is a failure, and both leave nothing behind
+        signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _end_at_once(*_: Any) -> None:
+def _end_at_once(status: int, sentence: str, *_: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     drop_open()
     if sys.stderr is not None:
         cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
         with suppress(OSError):
-            os.write(sys.stderr.fileno(), f"{cursor}{INTERRUPTION}\n".encode())
-    os._exit(INTERRUPTED)
+            os.write(sys.stderr.fileno(), f"{cursor}{sentence}\n".encode())
+    os._exit(status)
 
 
 @contextmanager
@@ -134,6 +140,12 @@ def print_path(path: str) -> None:
     except UnicodeEncodeError:
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")
         sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """A line on standard output, at once; names and words in it cannot steer the terminal."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(_plain(text).encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def one_line(error: BaseException) -> str:

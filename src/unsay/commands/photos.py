@@ -20,6 +20,9 @@ Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="The photo's path; -
 Words = Annotated[list[str], typer.Argument(metavar="WORD", help="What to look for, one or more words.")]
 Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for a pipe.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the photo itself.")]
+Grow = Annotated[
+    int | None, typer.Option("--grow", metavar="PX", help="Pixels to erase around the thing; default: by size.")
+]
 Threshold = Annotated[
     float | None, typer.Option("--threshold", metavar="T", help="Score from 0 to 1 from which a word counts as found.")
 ]
@@ -47,9 +50,7 @@ def erase(
     mask_out: Annotated[
         str | None, typer.Option("--mask-out", metavar="FILE", help="Also write the filled area, white on black.")
     ] = None,
-    grow: Annotated[
-        int | None, typer.Option("--grow", metavar="PX", help="Pixels to erase around the thing; default: by size.")
-    ] = None,
+    grow: Grow = None,
     threshold: Threshold = None,
     box: BoxOption = None,
     point: PointOption = None,
