@@ -86,13 +86,13 @@ def find(seen: Seen, words: Sequence[str], bundle: Bundle, options: SegmentOptio
     if options.outlines:
         drawn = follow_colours(drawn, seen.colours)
     labels = pick_pieces(enlarge(drawn, seen.shape), options)
-    present = set(np.unique(labels).tolist())
+    counts = np.bincount(labels.ravel(), minlength=len(words) + 1)
     return Segmentation(
         words=words,
         labels=labels,
         scores={w: round(float(s), 4) for w, s in zip(words, scores, strict=False)},
         groups=enlarge(seen.groups, seen.shape, smooth=False),
-        found=tuple(w for i, w in enumerate(words, start=1) if i in present),
+        found=tuple(w for i, w in enumerate(words, start=1) if counts[i]),
         nearest=seen.nearest,
     )
 
