@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: pages that lie outside docs/ join the site, links to them lead there, nothing is loaded from outside.
+"""Hooks of MkDocs: pages outside docs/ join the site, links to them lead there, nothing is loaded from outside.
 
 Markdown is written for GitHub, where a link is a path in the repository. Here every such path is put to the site's own:
 pages of the root become pages of the site, the benchmarks' files are copied, and a link to anything else is an error.
