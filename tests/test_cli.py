@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from unsay.commands import console
 from unsay.errors import BadInput
 from unsay.results import Pixels
 
-ROOT = Path(__file__).parent.parent
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -436,15 +433,3 @@ def test_a_pipe_that_is_full(photo: Path, tiny_bundle: Bundle) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"unsay: the output stream takes no more (No space left on device)")
     assert done.stderr.count(b"\n") == 1
-
-
-# --- documentation ----------------------------------------------------------------------------------------------------
-
-
-def test_the_page_about_the_commands_is_current() -> None:
-    loader = SourceFileLoader("write_cli_docs", str(ROOT / "scripts" / "write-cli-docs"))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    writer = module_from_spec(spec)
-    loader.exec_module(writer)
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == writer.page(), "run scripts/write-cli-docs"
