@@ -28,7 +28,7 @@ types: $(VENV)/.done
 	$(VENV)/bin/mypy
 
 docs: $(VENV)/.done  ## the documentation site, in site/; a warning is an error, and so is anything loaded from outside
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 scenes: $(VENV)/.done $(FREE)/.done  ## composed test scenes for `unsay evaluate erase`
 	$(VENV)/bin/unsay prepare scenes --cutouts $(FREE)/tuxpaint-stamps-default --backgrounds $(FREE)/mate-backgrounds \
