@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from unsay.web.jobs import Refused
+from unsay.web.kept import PHOTO
 from unsay.web.settings import MEGABYTE, Settings
-from unsay.web.work import PHOTO
 
 PREFIX = "unsay-page-"
 _NAME = re.compile(rf"{PREFIX}(\d+)-\w+")

@@ -1,15 +1,8 @@
-"""What a job's process does: every function takes a photo's folder and gives plain data back.
-
-A folder holds `photo` (the file as it came), `patches-1`, `patches-2`, ... (what each edit laid over it) and `seen-0`,
-`seen-1`, ... (what the networks saw after so many edits). They are this program's own, in a folder that only this user
-can read: so they may be pickled.
-"""
+"""What a job's process does: every function takes a photo's folder (see `kept`) and gives plain data back."""
 
 from __future__ import annotations
 
 import functools
-import os
-import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -33,11 +26,11 @@ from unsay.photo import Photo
 from unsay.photo.read import block_other_loaders
 from unsay.results import Mask, Segmentation
 from unsay.segmentation.pipeline import Seen, find, see
+from unsay.web.kept import PHOTO, drop_after, load_patches, load_seen, save_patches, save_seen
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Report = dict[str, Any]
-PHOTO = "photo"
 DISPLAY_QUALITY = 92
 _SETUP: dict[str, Any] = {}
 
@@ -99,7 +92,7 @@ def open_photo(folder: Path) -> Report:
     """Read the photo that was put into `folder` and look at it: its format, size, and words that it seems to show."""
     photo = _photo(folder, 0)
     seen = see(photo.rgb, _bundle())
-    _write(folder / "seen-0", pickle.dumps(seen))
+    save_seen(folder, 0, seen)
     return {"format": photo.format, "width": photo.width, "height": photo.height, "nearest": list(seen.nearest)}
 
 
@@ -117,8 +110,8 @@ def erase_mask(folder: Path, step: int, mask: bytes, options: InpaintOptions) ->
     numbers = settled(options, (photo.height, photo.width))
     hole = grown_hole(_mask(mask, photo), numbers)
     patches = fill_hole(photo.rgb, hole, _bundle(), replace(numbers, grow=0))
-    _drop_after(folder, step)
-    _write(folder / f"patches-{step + 1}", pickle.dumps(patches))
+    drop_after(folder, step)
+    save_patches(folder, step + 1, patches)
     return {"step": step + 1, "steps": step + 1, "hole_share": round(float(hole.mean()), 6)}
 
 
@@ -218,35 +211,21 @@ def _about(found: Segmentation) -> Report:
 def _photo(folder: Path, step: int) -> Photo:
     photo = Photo.open((folder / PHOTO).read_bytes(), max_megapixels=_limit())
     for number in range(1, step + 1):
-        photo = photo.with_patches(pickle.loads((folder / f"patches-{number}").read_bytes()))
+        photo = photo.with_patches(load_patches(folder, number))
     return photo
 
 
 def _seen(folder: Path, step: int) -> Seen:
     """What the networks saw of the photo after `step` edits; they look once."""
-    path = folder / f"seen-{step}"
-    if not path.exists():
-        _write(path, pickle.dumps(see(_photo(folder, step).rgb, _bundle())))
-    seen: Seen = pickle.loads(path.read_bytes())
+    seen = load_seen(folder, step)
+    if seen is None:
+        seen = see(_photo(folder, step).rgb, _bundle())
+        save_seen(folder, step, seen)
     return seen
 
 
 def _mask(data: bytes, photo: Photo) -> Mask:
     return read_mask(data, (photo.width, photo.height))
-
-
-def _drop_after(folder: Path, step: int) -> None:
-    for path in folder.iterdir():
-        kind, _, number = path.name.partition("-")
-        if kind in ("patches", "seen") and number.isdecimal() and int(number) > step:
-            path.unlink()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """In one step: a job that is stopped leaves the file whole or not there."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def _png(labels: npt.NDArray[Any]) -> bytes:
