@@ -1,4 +1,4 @@
-"""Region tokens with contextually aware masking (Zhang et al. 2023; systems.md, part 1): all regions in one pass.
+"""Region tokens with contextually aware masking (Zhang et al. 2023): all regions in one pass.
 
 Legend: B photos, K regions, P patches, D width, E text channels, A attention heads, `L0` = `start`.
 `coverage` [B, K, P] in [0, 1]: the share of patch p that lies in region k; it enters attention as the additive bias

@@ -1,4 +1,4 @@
-"""The starter's region encoder: the last stages of a CNN and a light transformer with region tokens (systems.md, 1).
+"""The starter's region encoder: the last stages of a CNN and a light transformer with region tokens.
 
 Legend: B photos, K regions, P patches, F channels of the trunk's `fine` map, D width, E text channels.
 """

@@ -1,4 +1,4 @@
-"""The one-way noun-to-region loss and what it is compared with (Zhang et al. 2023; systems.md, part 1).
+"""The one-way noun-to-region loss and what it is compared with (Zhang et al. 2023).
 
 Legend: N noun-photo pairs of this process, U different nouns of all processes, B photos of this process, J photos of
 all processes, K regions, S sentences, E channels; `T` temperature, `tau` of the soft maximum. t_n [E] is a noun's

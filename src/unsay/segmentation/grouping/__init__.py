@@ -1,4 +1,4 @@
-"""Groups without labels and without text: what belongs together in one photo (Zhang et al. 2023; systems.md, part 1).
+"""Groups without labels and without text: what belongs together in one photo (Zhang et al. 2023).
 
     maps of any encoder -> join_maps -> patch grid -----------------> grouper -> groups
                                           |-> superpixels (graph) -> grouper -> groups with the photo's edges
