@@ -47,21 +47,23 @@ export function pause(milliseconds, signal) {
   });
 }
 
-/** Ask again while the server says 429 (busy), after the time that it names. */
-async function patiently(path, options) {
-  for (let attempt = 1; ; attempt += 1) {
+/** Try again while the server says 429 (busy), after the time that it names. */
+async function whileBusy(attempt, signal) {
+  for (let tries = 1; ; tries += 1) {
     try {
-      return await ask(path, options);
+      return await attempt();
     } catch (error) {
-      if (error.status !== 429 || attempt === TRIES_WHEN_BUSY) throw error;
-      await pause(1000 * Math.max(1, error.retryAfter), options.signal);
+      if (error.status !== 429 || tries === TRIES_WHEN_BUSY) throw error;
+      await pause(1000 * Math.max(1, error.retryAfter), signal);
     }
   }
 }
 
+const patiently = (path, options) => whileBusy(() => ask(path, options), options.signal);
+
 const at = (id) => `/api/photos/${encodeURIComponent(id)}`;
 const json = (value) => ({ method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(value) });
-const png = (blob) => ({ method: 'POST', headers: { 'Content-Type': 'image/png' }, body: blob });
+const png = (bytes) => ({ method: 'POST', headers: { 'Content-Type': 'image/png' }, body: bytes });
 
 export const status = async () => (await ask('/api/status')).json();
 export const samples = async () => (await ask('/api/samples')).json();
@@ -116,7 +118,9 @@ export const letGo = (id) => navigator.sendBeacon(`${at(id)}/close`);
  * @param {(share: number) => void} progress
  * @param {AbortSignal} signal
  */
-export function upload(photoFile, progress, signal) {
+export const upload = (photoFile, progress, signal) => whileBusy(() => send(photoFile, progress, signal), signal);
+
+function send(photoFile, progress, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open('POST', `/api/photos?name=${encodeURIComponent(photoFile.name)}`);

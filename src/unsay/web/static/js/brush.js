@@ -47,12 +47,24 @@ export class Tools {
     stage.addEventListener('pointerleave', () => this.#leave());
     stage.addEventListener('wheel', (event) => this.#wheel(event), { passive: false });
     stage.addEventListener('keydown', (event) => this.#key(event));
-    stage.addEventListener('keyup', (event) => event.key === ' ' && this.#setSpace(false));
+    document.addEventListener('keydown', (event) => {
+      if (event.key !== ' ' || !this.#spaceIsOurs()) return;
+      event.preventDefault();
+      this.#setSpace(true);
+    });
+    document.addEventListener('keyup', (event) => event.key === ' ' && this.#setSpace(false));
     stage.addEventListener('blur', () => {
       this.#setSpace(false);
       this.#liftPen();
       this.#leave();
     });
+  }
+
+  /** The space bar moves the photo, unless what has the focus needs it. */
+  #spaceIsOurs() {
+    const active = document.activeElement;
+    if (active === this.stage) return true;
+    return this.stage.matches(':hover') && (active === document.body || active.matches('[type=radio], [type=range]'));
   }
 
   #setSpace(held) {
@@ -162,7 +174,6 @@ export class Tools {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (way) this.#step(way, event.shiftKey ? 5 : 1);
     else if (event.key === 'Enter') this.#act();
-    else if (event.key === ' ') this.#setSpace(true);
     else return;
     event.preventDefault();
   }

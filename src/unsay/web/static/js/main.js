@@ -2,9 +2,10 @@
 
 import * as api from './api.js';
 import { Tools } from './brush.js';
+import { refresh } from './buttons.js';
 import { Compare } from './compare.js';
 import { byId, clearProblem, make, say, showProblem } from './dom.js';
-import { allowDownloads, wireDownloads } from './downloads.js';
+import { wireDownloads } from './downloads.js';
 import { drawStrip } from './history.js';
 import { wireKeys } from './keys.js';
 import { Overlay } from './overlay.js';
@@ -14,7 +15,7 @@ import { wireSize } from './size.js';
 import { tooLarge, wireStart } from './start.js';
 import { View } from './view.js';
 import { drawChips, drawSuggestions, markedSentence, offered, sentence, split } from './words.js';
-import { withProgress } from './work.js';
+import { watchQueue, withProgress } from './work.js';
 
 /** @type {Session|null} */
 let session = null;
@@ -24,6 +25,7 @@ let overlay = null;
 let pictures = null;
 let sample = null;
 let busy = false;
+let anything = false; // is anything marked?
 
 const view = new View(byId('stage'), byId('layer'), () => {
   compare?.place();
@@ -113,7 +115,12 @@ async function begin(photo, file, earlier) {
   say(sample?.hint ?? 'Name what should go, or brush over it.');
   historyChanged();
   await stepChanged();
-  byId('word').focus({ preventScroll: true });
+  focusWord();
+}
+
+/** On a phone the field would bring up the keyboard, over the photo. */
+function focusWord() {
+  byId(matchMedia('(pointer: coarse)').matches ? 'stage' : 'word').focus({ preventScroll: true });
 }
 
 function close() {
@@ -166,7 +173,7 @@ function masksChanged({ drawn = false } = {}) {
   const marked = session.marked();
   byId('marked').textContent = markedSentence(session, marked);
   byId('overlay').setAttribute('aria-label', byId('marked').textContent);
-  session.anything = marked.pixels > 0;
+  anything = marked.pixels > 0;
   refreshButtons();
 }
 
@@ -175,19 +182,7 @@ function historyChanged() {
   refreshButtons();
 }
 
-function refreshButtons() {
-  const idle = Boolean(session) && !busy;
-  byId('undo').disabled = !idle || !session.history.canUndo;
-  byId('redo').disabled = !idle || !session.history.canRedo;
-  byId('download').disabled = byId('another').disabled = !idle;
-  byId('download').classList.toggle('ready', idle && session.step > 0);
-  byId('compare').disabled = !idle || session.step === 0;
-  byId('compare').setAttribute('aria-pressed', String(compare.shown));
-  byId('erase').disabled = !idle || !session.anything || Boolean(session.finding);
-  tools.enabled = idle && !compare.shown;
-  byId('stage').classList.toggle('comparing', compare.shown);
-  allowDownloads(Boolean(session?.anything));
-}
+const refreshButtons = () => refresh({ session, busy, compare, tools, marked: Boolean(session) && anything });
 
 // --- what people do -------------------------------------------------------------------------------------------------------
 
@@ -218,7 +213,7 @@ async function addWords(text) {
 
 async function removeWord(text) {
   session.removeWord(text);
-  byId('word').focus();
+  focusWord();
   await findAll();
 }
 
@@ -226,11 +221,14 @@ async function findAll() {
   clearProblem();
   compareAs(false);
   say(session.words.length ? 'Looking …' : '');
+  const stopWatching = watchQueue((waiting) => session?.finding && say(`Looking … ${waiting}`));
   try {
     const found = await session.find();
     if (found) say(sentence(found));
   } catch (error) {
     report(error);
+  } finally {
+    stopWatching();
   }
 }
 

@@ -15,7 +15,7 @@ export class Pictures {
   url(step) {
     let url = this.urls.get(step);
     if (!url) {
-      url = api.picture(this.id, step).then((blob) => URL.createObjectURL(blob));
+      url = api.picture(this.id, step).then(decoded);
       url.catch(() => this.urls.delete(step));
     }
     this.urls.delete(step);
@@ -45,4 +45,12 @@ export class Pictures {
   close() {
     for (const step of [...this.urls.keys()]) this.forget(step);
   }
+}
+
+/** The address of a picture that can be shown without a moment of nothing. */
+async function decoded(blob) {
+  const image = new Image();
+  image.src = URL.createObjectURL(blob);
+  await image.decode();
+  return image.src;
 }

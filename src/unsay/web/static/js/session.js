@@ -49,6 +49,7 @@ export class Session {
     const on = this.words.find((word) => word.text === text).on;
     this.#wire();
     this.commit('words', `${text} ${on ? 'on' : 'off'}`);
+    this.hooks.words();
     this.hooks.masks();
   }
 
@@ -118,8 +119,9 @@ export class Session {
     return { words, byHand: counts[0] > 0, pixels: counts.reduce((sum, count) => sum + count, 0) };
   }
 
-  async maskFile() {
-    return new Blob([await encodeGrey(this.masks.selection(), this.photo.width, this.photo.height)], { type: 'image/png' });
+  /** The mask as a PNG file. @returns {Promise<Uint8Array>} */
+  maskFile() {
+    return encodeGrey(this.masks.selection(), this.photo.width, this.photo.height);
   }
 
   /** What is marked, with corrections, as /masks takes it. */

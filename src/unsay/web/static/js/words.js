@@ -77,5 +77,6 @@ export function markedSentence(session, { words, byHand, pixels }) {
   const things = [...words, ...(byHand ? ['an area drawn by hand'] : [])].join(', ');
   const share = (100 * pixels) / (session.photo.width * session.photo.height);
   const size = share < 0.1 ? 'less than 0.1' : share.toFixed(share < 10 ? 1 : 0);
-  return `Marked: ${things} (${size}% of the photo)`;
+  const warning = share > 50 ? ': so much rarely comes out well' : '';
+  return `Marked: ${things} (${size}% of the photo${warning})`;
 }

@@ -15,14 +15,14 @@ const POLL = 1000;
 export async function withProgress(title, job) {
   const control = new AbortController();
   const card = showCard(title, control);
-  const poll = watchQueue(card);
+  const stopWatching = watchQueue(card.progress);
   try {
     return await job(control.signal, card.progress);
   } catch (error) {
     if (error.name === 'AbortError') return null;
     throw error;
   } finally {
-    clearInterval(poll);
+    stopWatching();
     card.close();
   }
 }
@@ -54,16 +54,22 @@ function showCard(title, control) {
   return { progress, close };
 }
 
-function watchQueue(card) {
+/**
+ * Tell how many jobs wait, whenever that changes.
+ * @param {(text: string) => void} tell
+ * @returns {() => void} ends it
+ */
+export function watchQueue(tell) {
   let told = '';
-  return setInterval(async () => {
+  const timer = setInterval(async () => {
     try {
       const { waiting } = await api.status();
       const now = waiting ? `${waiting} waiting` : '';
-      if (now !== told) card.progress(now);
+      if (now !== told) tell(now);
       told = now;
     } catch {
       // the job's own request will say what is wrong
     }
   }, POLL);
+  return () => clearInterval(timer);
 }
