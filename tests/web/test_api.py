@@ -5,7 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import httpx
@@ -14,6 +18,7 @@ import pytest
 from PIL import Image
 
 import unsay
+from unsay.web.settings import Settings
 from web.served import ROOT, Served, served
 
 pytestmark = pytest.mark.slow
@@ -220,3 +225,49 @@ def test_the_api_describes_itself(client: httpx.Client) -> None:
 def test_the_limits_are_told(client: httpx.Client) -> None:
     limits = client.get("/api/status").json()["limits"]
     assert limits == {"megapixels": 50.0, "bytes": 50_000_000, "jobs": 1, "queue": 8, "seconds": 60.0}
+
+
+def test_the_ten_line_example_and_the_guide_say_the_same_and_work(server: Served, tmp_path: Path) -> None:
+    example = (ROOT / "examples" / "api.py").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "guides" / "api.md").read_text(encoding="utf-8")
+    assert example.strip() in guide
+    assert len([line for line in example.splitlines() if line.strip()]) <= 12
+    (tmp_path / "api.py").write_text(example.replace("http://127.0.0.1:7860/", server.address))
+    photo = str(ROOT / "examples" / "sea.jpg")
+    ran = subprocess.run(
+        [sys.executable, "api.py", photo, "orca"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert json.loads(ran.stdout)["found"] == ["orca"]
+    assert (tmp_path / "erased.jpg").read_bytes() == unsay.erase(SEA, "orca")
+
+
+def test_the_guides_routes_and_statuses_are_the_apis_own(client: httpx.Client) -> None:
+    guide = (ROOT / "docs" / "guides" / "api.md").read_text(encoding="utf-8")
+    described = client.get("/api/openapi.json").json()["paths"]
+    told = {(m, p) for m, p in re.findall(r"^\| `(GET|POST|DELETE) (/api[^`?]*)", guide, re.M)}
+    assert told <= {(method.upper(), path) for path, methods in described.items() for method in methods}
+    assert len(told) == 12
+    limits = (ROOT / "docs" / "guides" / "page.md").read_text(encoding="utf-8")
+    own = Settings()
+    for text in (
+        f"{own.max_megapixels:g} megapixels, {own.max_bytes // 10**6} MB",
+        f"{own.job_bytes // 10**9} GB at most",
+        f"| {own.queue} | 429",
+        f"| {own.seconds:g} s | 504",
+        f"| {own.stall:g} s |",
+        f"| {own.photos}, and {own.photo_bytes // 10**9} GB of files",
+    ):
+        assert text in limits
+
+
+def test_curl_as_the_guide_shows_it(server: Served, tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "api.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in guide.splitlines() if line.startswith("    curl ")]
+    assert len(lines) == 3
+    (tmp_path / "photo.jpg").write_bytes(SEA)
+    for line in lines:
+        command = line.replace("http://127.0.0.1:7860/", server.address).replace("word=dog", "word=orca")
+        subprocess.run(["bash", "-c", command.replace("curl ", "curl --silent --fail ")], cwd=tmp_path, check=True)
+    assert (tmp_path / "erased.jpg").read_bytes() == unsay.erase(SEA, "orca", "cat")
+    assert json.loads((tmp_path / "masks.json").read_text())["annotations"]
+    assert pixels((tmp_path / "dog.png").read_bytes()).shape == (576, 768, 4)

@@ -258,3 +258,28 @@ def test_photos_unused_for_longest_go_first_when_there_are_too_many(tmp_path: Pa
         ids.append(client.post("/api/photos", content=SEA).json()["id"])
         assert [client.get(f"/api/photos/{id}").status_code for id in ids] == [200, 404, 200]
         assert len(server.photos) == 2
+
+
+WATCH = """
+import sys
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname", "urllib.Request"):
+        host = arguments[1][0] if event == "socket.connect" and isinstance(arguments[1], tuple) else arguments[0]
+        with open({log!r}, "a") as file:
+            file.write(f"{{event}} {{host}}\\n")
+sys.addaudithook(watch)
+"""
+
+
+def test_neither_the_server_nor_its_workers_connect_to_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "connections.txt"
+    (tmp_path / "sitecustomize.py").write_text(WATCH.format(log=str(log)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with served(tmp_path, jobs=1) as server, server.client() as client:
+        id = client.post("/api/photos", content=SEA).json()["id"]
+        client.post(f"/api/photos/{id}/find", json={"words": ["orca", "qwertyish thing"]})
+        assert client.post("/api/erase?word=orca", content=SEA).status_code == 200
+        assert client.get("/").status_code == 200
+    told = log.read_text().splitlines() if log.exists() else []
+    assert [line for line in told if "127.0.0.1" not in line] == []
+    assert "socket.getaddrinfo 127.0.0.1" in told  # the watch was on
