@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unsay.errors import BadInput
-from unsay.masks_out import check_format, coco, colour_of, encoded, label_image, labelme, overlay
+from unsay.masks_out import check_format, coco, colour_of, encoded, label_image, labelme, overlay, preview
 from unsay.results import Segmentation
 
 
@@ -99,6 +99,19 @@ def test_overlay_tints_each_word_in_its_colour(two_dogs_and_a_cat: Segmentation)
         np.testing.assert_allclose(out[y, x], 128 * 0.55 + np.array(colour_of(index)) * 0.45, atol=1)
     assert tuple(out[58, 40]) == (128, 128, 128)
     assert rgb.min() == rgb.max() == 128
+
+
+def test_a_preview_colours_the_hole_to_the_pixel() -> None:
+    """In a photo so large that the outline is several pixels wide."""
+    rgb, hole = np.full((1200, 1200, 3), 100, np.uint8), np.zeros((1200, 1200), bool)
+    hole[300:700, 400:900] = True
+    found = segmentation(np.where(hole, 1, 0), ("dog",))
+    out = cv2.imdecode(np.frombuffer(preview(rgb, hole, found, suffix=".png"), np.uint8), 1)[..., ::-1]
+    np.testing.assert_array_equal((out != 100).any(axis=2)[100:], hole[100:])
+    assert tuple(out[300, 600]) == colour_of(1)
+    assert tuple(out[500, 600]) == tuple(np.rint(55 + 0.45 * np.array(colour_of(1))))
+    with pytest.raises(BadInput, match="overlay cannot be written as"):
+        preview(rgb, hole, found, suffix=".tif")
 
 
 def test_overlay_of_words_in_other_scripts() -> None:

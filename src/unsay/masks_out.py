@@ -66,6 +66,7 @@ def preview(rgb: Pixels, hole: Mask, segmentation: Segmentation, *, suffix: str)
     check_format("overlay", suffix)
     out = rgb.copy()
     _tint(out, hole, colour_of(1))
+    out[~hole] = rgb[~hole]  # the outline is a few pixels wide: only what would change is coloured
     _draw_legend(out, segmentation, lambda _: colour_of(1))
     return _picture(suffix, out[..., ::-1])
 
