@@ -291,6 +291,30 @@ def test_piece_clicked_twice_is_back(enter: Enter) -> None:
     assert person.marked() == before
 
 
+def test_removed_word_takes_its_clicks_along(enter: Enter) -> None:
+    person = enter()
+    person.open(SEA)
+    person.find("orca")
+    before = person.marked()
+    person.click(*ORCA)
+    person.page.click(".chip-remove")
+    person.settled()
+    person.find("orca")
+    assert person.marked() == before
+
+
+def test_refused_word_goes_back_to_the_field(enter: Enter) -> None:
+    person = enter()
+    person.open(SEA)
+    word = "x" * 900
+    person.page.fill("#word", word)
+    person.page.press("#word", "Enter")
+    person.page.wait_for_selector("#problem:not([hidden])")
+    expect(person.page.locator("#word")).to_have_value(word)
+    assert person.page.locator(".chip").count() == 0
+    nothing_overflows(person)
+
+
 def test_a_new_word_overtakes_the_question_before(enter: Enter) -> None:
     """The first question is never answered; the second asks for both words."""
     person = enter()

@@ -101,7 +101,8 @@ export class Tools {
       if (this.drag.moved > TAP) this.view.panBy(dx, dy);
       return;
     }
-    for (const part of event.getCoalescedEvents?.() ?? [event]) {
+    const parts = event.getCoalescedEvents?.() ?? [];
+    for (const part of parts.length ? parts : [event]) {
       const next = this.view.toPhoto(part);
       this.#draw(this.drag.last, next);
       this.drag.last = next;
@@ -163,8 +164,8 @@ export class Tools {
 
   #wheel(event) {
     event.preventDefault();
-    const lines = event.deltaMode === 1 ? 16 : 1;
-    this.view.zoomBy(Math.exp((-event.deltaY * lines) / 400), { x: event.clientX, y: event.clientY });
+    const unit = (event.deltaMode === 1 ? 16 : 1) * (event.ctrlKey ? 4 : 1); // with Ctrl: a pinch on a touchpad, in small steps
+    this.view.zoomBy(Math.exp((-event.deltaY * unit) / 400), { x: event.clientX, y: event.clientY });
   }
 
   // --- keyboard -------------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ export function wireDownloads(current, run) {
   document.addEventListener('pointerdown', (event) => {
     if (!menu.hidden && !event.target.closest('#download-menu, #download')) open(false);
   });
+  menu.addEventListener('focusout', (event) => {
+    if (event.relatedTarget && !event.relatedTarget.closest('#download-menu, #download')) open(false);
+  });
   for (const [id, [, get]] of Object.entries(KINDS)) {
     byId(id).addEventListener('click', async () => {
       open(false);

@@ -9,7 +9,7 @@
  * @property {{text: string, on: boolean, colour: string}[]} words
  * @property {any} find what /find answered, its labels as PNG bytes; null if nothing was asked
  * @property {Promise<Uint8Array>|null} marks a PNG of the marks; null if there are none
- * @property {{x: number, y: number}[]} clicks
+ * @property {{x: number, y: number, word: string}[]} clicks
  */
 
 const LONGEST = 300;

@@ -14,7 +14,7 @@ import { Session } from './session.js';
 import { wireSize } from './size.js';
 import { tooLarge, wireStart } from './start.js';
 import { View } from './view.js';
-import { drawChips, drawSuggestions, markedSentence, offered, sentence, split } from './words.js';
+import { drawChips, drawSuggestions, focusWord, markedSentence, offered, sentence, split, wireWords } from './words.js';
 import { watchQueue, withProgress } from './work.js';
 
 /** @type {Session|null} */
@@ -26,6 +26,7 @@ let pictures = null;
 let sample = null;
 let busy = false;
 let anything = false; // is anything marked?
+let drawn = false; // has the stroke of now touched the photo?
 
 const view = new View(byId('stage'), byId('layer'), () => {
   compare?.place();
@@ -34,10 +35,17 @@ const view = new View(byId('stage'), byId('layer'), () => {
 });
 const compare = new Compare(byId('split'), byId('before'), view);
 const tools = new Tools(byId('stage'), view, byId('ring'), {
-  stroke: (from, to, radius, add) => overlay.draw(session.masks.stroke(from, to, radius, add)),
+  stroke: (from, to, radius, add) => {
+    const box = session.masks.stroke(from, to, radius, add);
+    if (box.x1 <= box.x0 || box.y1 <= box.y0) return; // beside the photo
+    drawn = true;
+    overlay.draw(box);
+  },
   strokeEnd: (add) => {
+    if (!drawn) return;
+    drawn = false;
     session.commit('hand', add ? 'Brush' : 'Eraser');
-    masksChanged({ drawn: true });
+    masksChanged({ seen: true });
   },
   cancelStroke: () => session.revertMarks(),
   pick: pickPiece,
@@ -118,11 +126,6 @@ async function begin(photo, file, earlier) {
   focusWord();
 }
 
-/** On a phone the field would bring up the keyboard, over the photo. */
-function focusWord() {
-  byId(matchMedia('(pointer: coarse)').matches ? 'stage' : 'word').focus({ preventScroll: true });
-}
-
 function close() {
   if (session) api.letGo(session.photo.id);
   session?.stopFinding();
@@ -163,9 +166,9 @@ function wordsChanged() {
   refreshButtons();
 }
 
-/** @param {{drawn?: boolean}} [how] drawn: the overlay shows it already */
-function masksChanged({ drawn = false } = {}) {
-  if (!drawn) {
+/** @param {{seen?: boolean}} [how] seen: the overlay shows it already */
+function masksChanged({ seen = false } = {}) {
+  if (!seen) {
     overlay.light(null);
     overlay.setColours(session.colours());
     overlay.draw();
@@ -208,7 +211,10 @@ async function goTo(index) {
 async function addWords(text) {
   const fresh = split(text).filter((word) => session.addWord(word));
   byId('word').value = '';
-  if (fresh.length) await findAll();
+  if (!fresh.length || (await findAll())) return;
+  for (const word of fresh) session.removeWord(word);
+  byId('word').value = fresh.join(', ');
+  wordsChanged();
 }
 
 async function removeWord(text) {
@@ -217,6 +223,7 @@ async function removeWord(text) {
   await findAll();
 }
 
+/** @returns {Promise<boolean>} false if the server refused the words, which is then said */
 async function findAll() {
   clearProblem();
   compareAs(false);
@@ -225,8 +232,10 @@ async function findAll() {
   try {
     const found = await session.find();
     if (found) say(sentence(found));
+    return true;
   } catch (error) {
     report(error);
+    return error.status !== 422;
   } finally {
     stopWatching();
   }
@@ -240,7 +249,7 @@ function pickPiece(point) {
   session.commit('hand', `${word}: a piece ${toggled.off ? 'off' : 'on'}`);
   overlay.light(null);
   overlay.draw(toggled.box);
-  masksChanged({ drawn: true });
+  masksChanged({ seen: true });
   say(`One piece of “${word}” is ${toggled.off ? 'left out; click it again to take it back' : 'marked again'}.`);
 }
 
@@ -266,11 +275,7 @@ function useTool(kind) {
 }
 
 function wire() {
-  byId('words-form').addEventListener('submit', (event) => {
-    event.preventDefault();
-    addWords(byId('word').value);
-  });
-  byId('word').addEventListener('input', () => /[,;]/.test(byId('word').value) && addWords(byId('word').value));
+  wireWords(addWords);
   for (const input of document.querySelectorAll('input[name=tool]')) input.addEventListener('change', () => useTool(input.value));
   byId('erase').addEventListener('click', erase);
   byId('undo').addEventListener('click', () => goTo(session.history.index - 1));
@@ -288,6 +293,7 @@ function wire() {
     resizeBy: size.by,
     view,
   });
+  if (!('CompressionStream' in window)) showProblem('This browser is too old for this page: it needs one of 2023 or later.');
   wireStart((file, fromSample) => !busy && open(file, fromSample));
 }
 

@@ -17,8 +17,10 @@ export class Masks {
     /** which words count, by their value in labels */
     this.on = new Uint8Array(256).fill(1);
     /** where pieces were clicked off: so that they stay off when another word changes the labels
-     * @type {{x: number, y: number}[]} */
+     * @type {{x: number, y: number, word: string}[]} */
     this.clicks = [];
+    /** @type {string[]} the words of label values 1, 2, ... */
+    this.names = [];
   }
 
   /** Is this pixel marked? */
@@ -49,11 +51,22 @@ export class Masks {
     return this.on[label] ? label : 0;
   }
 
-  /** New labels, of other words: strokes stay, and pieces clicked off stay off where they still are. */
-  setLabels(labels) {
+  /**
+   * New labels, of other words: strokes stay, and pieces clicked off stay off where they are still the same word's.
+   * @param {Uint8Array|null} labels @param {string[]} names
+   */
+  setLabels(labels, names) {
     this.labels = labels ?? new Uint8Array(this.width * this.height);
+    this.names = names;
     for (let i = 0; i < this.marks.length; i += 1) this.marks[i] &= ~OFF;
-    for (const { x, y } of this.clicks) this.#fillPiece(x, y, true);
+    for (const { x, y, word } of this.clicks) {
+      if (names[this.labels[y * this.width + x] - 1] === word) this.#fillPiece(x, y, true);
+    }
+  }
+
+  /** A word is taken away, and with it what was clicked. */
+  forgetClicks(word) {
+    this.clicks = this.clicks.filter((click) => click.word !== word);
   }
 
   clear() {
@@ -72,7 +85,7 @@ export class Masks {
     if (!label || this.marks[i] & CUT) return null;
     const off = !(this.marks[i] & OFF);
     const box = this.#fillPiece(x, y, off);
-    if (off) this.clicks = [...this.clicks, { x, y }]; // the history holds the old list
+    if (off) this.clicks = [...this.clicks, { x, y, word: this.names[label - 1] }]; // the history holds the old list
     else this.clicks = this.clicks.filter((c) => this.marks[c.y * this.width + c.x] & OFF);
     return { off, label, box };
   }

@@ -42,6 +42,7 @@ export class Session {
 
   removeWord(text) {
     this.words = this.words.filter((word) => word.text !== text);
+    this.masks.forgetClicks(text);
   }
 
   switchWord(text) {
@@ -72,7 +73,7 @@ export class Session {
       const labels = found && (await this.#decode(found.png));
       if (control !== this.finding) return null;
       this.found = found;
-      this.masks.setLabels(labels);
+      this.masks.setLabels(labels, found?.words ?? []);
       this.#wire();
       this.commit('words', asked.length ? asked.join(', ') : 'No words');
       return found;
@@ -188,7 +189,7 @@ export class Session {
     this.step = entry.step;
     this.words = entry.words;
     this.found = entry.find;
-    Object.assign(this.masks, { marks, labels, clicks: entry.clicks });
+    Object.assign(this.masks, { marks, labels, clicks: entry.clicks, names: entry.find?.words ?? [] });
     this.#wire();
     this.hooks.step();
   }
@@ -204,7 +205,8 @@ export class Session {
   /** Take over the words and masks of the same photo, opened before. */
   inherit(other) {
     if (other.step !== 0 || other.masks.marks.length !== this.masks.marks.length) return;
-    Object.assign(this.masks, { marks: other.masks.marks, labels: other.masks.labels, clicks: other.masks.clicks });
+    const { marks, labels, clicks, names } = other.masks;
+    Object.assign(this.masks, { marks, labels, clicks, names });
     this.words = other.words;
     this.found = other.found;
     this.#wire();

@@ -80,3 +80,18 @@ export function markedSentence(session, { words, byHand, pixels }) {
   const warning = share > 50 ? ': so much rarely comes out well' : '';
   return `Marked: ${things} (${size}% of the photo${warning})`;
 }
+
+/** Enter and a typed comma end a word. @param {(text: string) => void} add */
+export function wireWords(add) {
+  const field = byId('word');
+  byId('words-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    add(field.value);
+  });
+  field.addEventListener('input', (event) => /[,;]/.test(event.data ?? '') && add(field.value));
+}
+
+/** To where one types; on a phone that would bring up the keyboard, over the photo. */
+export function focusWord() {
+  byId(matchMedia('(pointer: coarse)').matches ? 'stage' : 'word').focus({ preventScroll: true });
+}
