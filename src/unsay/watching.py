@@ -130,8 +130,7 @@ class Watch:
         waiting.pass_over(known)
         begun = False
         for changes in self._changes(stop):
-            names = {name for kind, name in changes if kind != Change.deleted}
-            photos = [self.folder / Path(name).name for name in names if self._is_here(name)]
+            photos = [self.folder / Path(name).name for _, name in changes if self._is_here(name)]
             if not begun:  # from here on nothing is missed, so what came before this moment is looked at now
                 photos += [photo for photo in self.photos() if photo not in known]
                 begun = True
@@ -203,10 +202,13 @@ class Waiting:
         for photo in list(self._files):
             before, since, needed = self._files[photo]
             now = _signature(photo)
-            if now is None or now == self._done.get(photo):  # new permissions, say, are no new photo
+            if now is None:
+                del self._files[photo]
+                self._done.pop(photo, None)
+            elif now == self._done.get(photo):  # new permissions, say, are no new photo
                 del self._files[photo]
             elif now != before:
-                self._files[photo] = (now, time.monotonic(), needed)
+                self._files[photo] = (now, time.monotonic(), SETTLED)
             elif time.monotonic() - since >= (needed if now[0] else PATIENCE):
                 self._last = (photo, self._files.pop(photo))
                 self._done[photo] = now
