@@ -105,7 +105,7 @@ TABLE = [
     ("a format nobody writes", "erase good.jpg red -o out.xyz", 2, ".xyz"),
     ("into a folder that is not there", "erase good.jpg red -o no/such/out.jpg", 2, "its folder does not exist"),
     ("onto a folder", "erase good.jpg red -o folder.jpg", 2, "folder.jpg is a folder"),
-    ("no such bundle", "erase good.jpg red --bundle nonesuch", 1, "no bundle 'nonesuch'"),
+    ("no such bundle", "erase good.jpg red --bundle nonesuch", 2, "no bundle 'nonesuch'"),
     ("no pixels allowed", "erase good.jpg red --max-megapixels 0", 2, "max_megapixels is 0"),
     ("too many pixels", "erase good.jpg red --max-megapixels 0.01", 2, "0.01"),
 ]
