@@ -84,12 +84,14 @@ class Status(BaseModel):
 
 
 class Sample(BaseModel):
-    """A photo to try it on, with words that it shows."""
+    """A photo to try it on, with words that it shows; `grow`: pixels to erase around them; `hint`: what else to do."""
 
     name: str
     file: str
     words: list[str]
     licence: str
+    grow: int | None = None
+    hint: str | None = None
 
 
 class Error(BaseModel):
