@@ -291,6 +291,19 @@ def test_piece_clicked_twice_is_back(enter: Enter) -> None:
     assert person.marked() == before
 
 
+def test_a_click_without_a_word_marks_what_is_there(enter: Enter) -> None:
+    person = enter()
+    person.open(SEA)
+    person.click(115, 210)  # the moon, which no word finds
+    person.until("document.querySelector('#status').textContent.includes('region under the click')")
+    marked = person.overlay() > 0
+    assert marked[190:230, 95:135].all()
+    assert marked.mean() < 0.1
+    person.click(115, 210)
+    person.until("document.querySelector('#status').textContent.includes('no longer marked')")
+    assert person.marked() == "Nothing is marked yet."
+
+
 def test_removed_word_takes_its_clicks_along(enter: Enter) -> None:
     person = enter()
     person.open(SEA)

@@ -85,6 +85,13 @@ def word_routes(desk: Desk) -> APIRouter:
     routes = APIRouter(prefix="/api/photos/{id}", tags=["an open photo"], responses=REFUSALS)
     store = desk.store
 
+    @routes.get("/regions", responses=FILE)
+    async def regions(request: Request, id: str, step: Step = 0) -> Response:
+        """The regions before any was named, as a grey PNG of the photo's size: one value each, from 1."""
+        with store.using(id) as photo:
+            data = await desk.run(request, work.regions, photo.folder, existing(photo, step))
+        return Response(data, media_type="image/png")
+
     @routes.post("/find")
     async def find(request: Request, id: str, asked: FindRequest) -> Found:
         """Find words; those that the photo does not show are listed, not refused. All words compete for each place."""

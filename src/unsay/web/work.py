@@ -26,6 +26,7 @@ from unsay.photo import Photo
 from unsay.photo.read import block_other_loaders
 from unsay.results import Mask, Segmentation
 from unsay.segmentation.pipeline import Seen, find, see
+from unsay.segmentation.sizes import enlarge
 from unsay.web.kept import PHOTO, drop_after, load_patches, load_seen, save_patches, save_seen
 
 P = ParamSpec("P")
@@ -101,6 +102,13 @@ def find_words(folder: Path, step: int, words: list[str], options: SegmentOption
     """Where the words are in the photo after `step` edits; `labels` is a PNG, i = the i-th word."""
     found = find(_seen(folder, step), words, _bundle(), options)
     return _about(found) | {"labels": _png(label_image(found))}
+
+
+@job
+def regions(folder: Path, step: int) -> bytes:
+    """The regions of the photo after `step` edits before any was named, as a grey PNG of its size: 1, 2, ..."""
+    seen = _seen(folder, step)
+    return _png(enlarge(seen.groups, seen.shape).astype(np.uint8) + np.uint8(1))
 
 
 @job

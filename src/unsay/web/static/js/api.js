@@ -69,6 +69,7 @@ export const status = async () => (await ask('/api/status')).json();
 export const samples = async () => (await ask('/api/samples')).json();
 export const blob = async (path) => (await ask(path)).blob();
 export const picture = (id, step) => blob(`${at(id)}/picture?step=${step}`);
+export const regions = async (id, step) => new Uint8Array(await (await patiently(`${at(id)}/regions?step=${step}`, {})).arrayBuffer());
 export const photo = async (id) => (await ask(at(id))).json();
 
 export const find = async (id, words, step, signal) =>

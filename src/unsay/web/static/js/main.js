@@ -120,7 +120,7 @@ async function begin(photo, file, earlier) {
   size.suit(Math.max(photo.width, photo.height));
   useTool('pick');
   if (earlier) session.inherit(earlier);
-  say(sample?.hint ?? 'Name what should go, or brush over it.');
+  say(sample?.hint ?? 'Name what should go, click it, or brush over it.');
   historyChanged();
   await stepChanged();
   focusWord();
@@ -243,14 +243,31 @@ async function findAll() {
 
 function pickPiece(point) {
   if (!view.contains(point)) return;
-  const toggled = session.masks.togglePiece(Math.floor(point.x), Math.floor(point.y));
-  if (!toggled) return say('No found piece here. The brush adds one, by hand.');
+  const [x, y] = [Math.floor(point.x), Math.floor(point.y)];
+  const toggled = session.masks.togglePiece(x, y);
+  if (!toggled) return pickRegion(x, y);
   const word = session.found.words[toggled.label - 1];
   session.commit('hand', `${word}: a piece ${toggled.off ? 'off' : 'on'}`);
   overlay.light(null);
   overlay.draw(toggled.box);
   masksChanged({ seen: true });
   say(`One piece of “${word}” is ${toggled.off ? 'left out; click it again to take it back' : 'marked again'}.`);
+}
+
+/** What lies under a click where no word was found: the region there, as the networks group the photo. */
+async function pickRegion(x, y) {
+  const [asked, step] = [session, session.step];
+  try {
+    const regions = await session.regions();
+    if (asked !== session || step !== session.step) return;
+    const { add, box } = session.masks.toggleRegion(regions, x, y);
+    session.commit('hand', add ? 'A region' : 'A region off');
+    overlay.draw(box);
+    masksChanged({ seen: true });
+    say(add ? 'The region under the click is marked; click it again to take it back.' : 'The region is no longer marked.');
+  } catch (error) {
+    report(error);
+  }
 }
 
 async function erase() {

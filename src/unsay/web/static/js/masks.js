@@ -90,6 +90,21 @@ export class Masks {
     return { off, label, box };
   }
 
+  /**
+   * Mark the connected region under a pixel by hand, whatever it is called; or take it back, where that pixel is marked.
+   * @param {Uint8Array} regions a value for each region
+   * @returns {{add: boolean, box: Box}}
+   */
+  toggleRegion(regions, x, y) {
+    const { marks, width, height } = this;
+    const value = regions[y * width + x];
+    const add = !this.has(y * width + x);
+    const [set, unset] = add ? [ADDED, ~CUT] : [CUT, ~ADDED];
+    const belongs = (i) => regions[i] === value && (marks[i] & (ADDED | CUT)) !== set;
+    const box = flood(width, height, x, y, belongs, (i) => (marks[i] = (marks[i] & unset) | set));
+    return { add, box };
+  }
+
   #fillPiece(x, y, off) {
     const { labels, marks, width, height } = this;
     const label = labels[y * width + x];

@@ -92,6 +92,16 @@ export class Session {
     this.finding = null;
   }
 
+  /** The photo's regions before any was named; asked for once a step. @returns {Promise<Uint8Array>} */
+  regions() {
+    if (this.regionsOf?.step !== this.step) {
+      const asked = api.regions(this.photo.id, this.step).then((png) => this.#decode(png));
+      this.regionsOf = { step: this.step, pixels: asked };
+      asked.catch(() => (this.regionsOf = null)); // to be asked for again
+    }
+    return this.regionsOf.pixels;
+  }
+
   async #decode(png) {
     const { width, height, pixels } = await decodeGrey(png);
     if (width !== this.photo.width || height !== this.photo.height) throw new Error('The masks have another size than the photo.');
@@ -144,6 +154,7 @@ export class Session {
     const mask = await this.maskFile();
     const answer = await api.erase(this.photo.id, this.step, mask, options, signal);
     this.step = answer.step;
+    this.regionsOf = null; // a step of this number may have been another
     this.words = [];
     this.found = null;
     this.masks.clear();
