@@ -60,6 +60,17 @@ def test_erase_as_json(run: Run, photo: Path) -> None:
     assert Path("out.png").is_file()
 
 
+def test_a_point_alone_erases_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sea, out, mask = Path(__file__).parents[1] / "examples" / "sea.jpg", tmp_path / "out.png", tmp_path / "mask.png"
+    told = cli.main(["erase", str(sea), "--point", "115,210", "-o", str(out), "--mask-out", str(mask)])
+    assert (told, capsys.readouterr().err.splitlines()[0]) == (0, "found: what is at 115,210 (1.00)")
+    hole = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE) > 0
+    assert hole[190:230, 95:135].all()  # the moon
+    assert hole.mean() < 0.1
+    assert cli.main(["erase", str(sea), "-o", str(out)]) == 2
+    assert "no word was given" in capsys.readouterr().err
+
+
 def test_not_found_is_status_three(run: Run, photo: Path) -> None:
     status, out, err = run("erase", "photo.png", "green")
     assert (status, out) == (3, "")

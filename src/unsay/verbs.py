@@ -65,6 +65,7 @@ def erase(
     `photo`: a path, bytes, a PIL image, or an array [H, W, 3] uint8 RGB; the same kind comes back, for a path the path
     of the written file: `output`, or `photo.unsaid.jpg` beside it, or with `in_place` the photo itself. `output` may
     be a path or a binary stream. `words`: several strings or lists of them; those not found are left out.
+    Without any, `point` names the thing.
     `threshold` in [0, 1] from which a word counts as found, `grow` in pixels (None: the bundle's and the photo's own);
     `box` (x, y, width, height) or `point` (x, y), in displayed pixels, pick one of several things. `texture`: fine
     detail is copied into the fill from places that look alike; False keeps it soft.
@@ -84,7 +85,7 @@ def erase(
 
 def segment(
     photo: Any,
-    words: Words,
+    words: Words = (),
     *,
     bundle: AnyBundle = "starter",
     threshold: float | None = None,

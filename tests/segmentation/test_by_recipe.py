@@ -10,7 +10,7 @@ import pytest
 from tests.segmentation.conftest import SECTION, write_colour_bundle
 
 from unsay.bundle import Bundle, load_bundle
-from unsay.errors import BundleError
+from unsay.errors import BadInput, BundleError
 from unsay.options import SegmentOptions
 from unsay.segmentation import segment_pixels
 from unsay.segmentation.asking import ask, read_constants
@@ -49,6 +49,27 @@ def test_a_point_and_a_box_pick_one_of_several(colour_bundle: Bundle, flag: np.n
         mask = segment_pixels(twice, ["red"], colour_bundle, options).mask("red")
         assert mask[30:66, 84:108].all()
         assert not mask[:, :64].any()
+
+
+def test_a_point_alone_finds_whatever_region_is_there(colour_bundle: Bundle, flag: np.ndarray) -> None:
+    twice = flag.copy()
+    twice[24:72, 80:112] = flag[24:72, 16:48]
+    found = segment_pixels(twice, [], colour_bundle, SegmentOptions(point=(96, 48)))
+    assert found.words == found.found == ("what is at 96,48",)
+    mask = found.mask(found.words[0])
+    assert mask[30:66, 84:108].all()
+    assert not mask[:, :64].any()
+    assert np.array_equal(
+        mask, segment_pixels(twice, ["red"], colour_bundle, SegmentOptions(point=(96, 48))).mask("red")
+    )
+
+
+def test_without_words_or_a_point_there_is_nothing_to_find(colour_bundle: Bundle, flag: np.ndarray) -> None:
+    for options in (SegmentOptions(), SegmentOptions(box=(70, 10, 58, 80))):
+        with pytest.raises(BadInput, match="no word was given"):
+            segment_pixels(flag, [], colour_bundle, options)
+    with pytest.raises(BadInput, match="outside the photo"):
+        segment_pixels(flag, [], colour_bundle, SegmentOptions(point=(500, 2)))
 
 
 def test_all_words_at_once_are_the_words_one_by_one(colour_bundle: Bundle, flag: np.ndarray) -> None:

@@ -296,7 +296,7 @@ def test_a_click_without_a_word_marks_what_is_there(enter: Enter) -> None:
     person.open(SEA)
     person.click(115, 210)  # the moon, which no word finds
     person.until("document.querySelector('#status').textContent.includes('region under the click')")
-    marked = person.overlay() > 0
+    marked = cv2.resize(np.uint8(person.overlay() > 0), (768, 576), interpolation=cv2.INTER_NEAREST)
     assert marked[190:230, 95:135].all()
     assert marked.mean() < 0.1
     person.click(115, 210)

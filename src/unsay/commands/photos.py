@@ -18,6 +18,10 @@ MOSTLY = 0.5
 
 Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="The photo's path; - reads it from standard input.")]
 Words = Annotated[list[str], typer.Argument(metavar="WORD", help="What to look for, one or more words.")]
+WordsOrPoint = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="WORD", help="What to look for, one or more words; none: what is at --point."),
+]
 Output = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; - for a pipe.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the photo itself.")]
 Grow = Annotated[
@@ -32,7 +36,10 @@ BoxOption = Annotated[
         "--box", metavar="X,Y,W,H", help="Only things whose centre lies in this box; if none does, what lies inside it."
     ),
 ]
-PointOption = Annotated[str | None, typer.Option("--point", metavar="X,Y", help="Only the thing at this pixel.")]
+PointOption = Annotated[
+    str | None,
+    typer.Option("--point", metavar="X,Y", help="Only the thing at this pixel; without words whatever is there."),
+]
 BundleOption = Annotated[str, typer.Option("--bundle", metavar="NAME|DIR", help="The networks to use.")]
 Precision = Annotated[
     str, typer.Option("--precision", metavar="fp32|bf16", help="bf16 fills large holes faster; needs unsay[bf16].")
@@ -44,7 +51,7 @@ Limit = Annotated[float, typer.Option("--max-megapixels", metavar="N", help="Ref
 
 def erase(
     photo: Photo,
-    words: Words,
+    words: WordsOrPoint = None,
     output: Output = None,
     in_place: InPlace = False,
     mask_out: Annotated[
@@ -69,12 +76,12 @@ def erase(
             _segment_options(threshold, box, point), InpaintOptions(grow, None, texture=not no_texture)
         )
         where = None if dry_run and output is None else target(output, photo, as_json=as_json)
-        with working(f"erasing {', '.join(words)[:60]}", quiet=as_json):
+        with working(f"erasing {_named(words, point)}", quiet=as_json):
             from unsay import load_bundle, verbs
 
             outcome = verbs.run_erase(
                 source(photo),
-                words,
+                words or [],
                 options,
                 bundle=load_bundle(bundle, precision=precision),
                 output=where,
@@ -88,7 +95,7 @@ def erase(
 
 def segment(
     photo: Photo,
-    words: Words,
+    words: WordsOrPoint = None,
     output: Output = None,
     kind: Annotated[
         str, typer.Option("--format", metavar="overlay|labels|coco|labelme", help="What to write.")
@@ -103,12 +110,12 @@ def segment(
     """Show where the words are, or write their masks."""
     with answering(as_json, "segment"):
         where = target(output, photo, as_json=as_json)
-        with working(f"looking for {', '.join(words)[:60]}", quiet=as_json):
+        with working(f"looking for {_named(words, point)}", quiet=as_json):
             from unsay import verbs
 
             outcome = verbs.run_segment(
                 source(photo),
-                words,
+                words or [],
                 _segment_options(threshold, box, point),
                 kind=kind,
                 bundle=bundle,
@@ -154,7 +161,7 @@ def inpaint(
 
 def cutout(
     photo: Photo,
-    words: Words,
+    words: WordsOrPoint = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="FILE", help="Where to write, .png, .webp or .tiff; - for a pipe."),
@@ -172,12 +179,12 @@ def cutout(
     with answering(as_json, "cutout"):
         options = EraseOptions(_segment_options(threshold, box, point), InpaintOptions(grow))
         where = target(output, photo, as_json=as_json)
-        with working(f"cutting out {', '.join(words)[:60]}", quiet=as_json):
+        with working(f"cutting out {_named(words, point)}", quiet=as_json):
             from unsay import verbs
 
             outcome = verbs.run_cutout(
                 source(photo),
-                words,
+                words or [],
                 options,
                 bundle=bundle,
                 output=where,
@@ -185,6 +192,11 @@ def cutout(
                 max_megapixels=max_megapixels,
             )
     _tell(outcome.report, as_json)
+
+
+def _named(words: list[str] | None, point: str | None) -> str:
+    """What is looked for, as progress shows it."""
+    return ", ".join(words or [f"what is at {point}"])[:60]
 
 
 def _segment_options(threshold: float | None, box: str | None, point: str | None) -> SegmentOptions:

@@ -53,11 +53,12 @@ def segment_pixels(
 ) -> Segmentation:
     """Find each word in the photo. The same input gives the same result.
 
-    rgb [H, W, 3] uint8 sRGB, any size from 1x1. Raises `BadInput` for words or options that cannot be used,
-    `BundleError` for a bundle that cannot segment.
+    rgb [H, W, 3] uint8 sRGB, any size from 1x1. Without words, but with a point, the region there is found, whatever it
+    is called. Raises `BadInput` for words or options that cannot be used, `BundleError` for a bundle that cannot
+    segment.
     """
     options = options or SegmentOptions()
-    words = check_words(words)
+    words = _checked(words, options)
     _check_pixels(rgb)
     check_picks(options, rgb.shape[0], rgb.shape[1])
     return find(see(rgb, bundle), words, bundle, options)
@@ -78,8 +79,10 @@ def see(rgb: Pixels, bundle: Bundle) -> Seen:
 def find(seen: Seen, words: Sequence[str], bundle: Bundle, options: SegmentOptions | None = None) -> Segmentation:
     """Find each word in a photo that was looked at: exactly what `segment_pixels` finds. Raises as it does."""
     options = options or SegmentOptions()
-    words = check_words(words)
+    words = _checked(words, options)
     check_picks(options, *seen.shape)
+    if not words:
+        return _region_at(seen, options)
     with bundle.answering("segment"):  # words, options and photo were checked
         named, scores = recognise(seen.scene, words, bundle, read_constants(bundle), options)
     drawn = named[seen.groups]
@@ -95,6 +98,22 @@ def find(seen: Seen, words: Sequence[str], bundle: Bundle, options: SegmentOptio
         found=tuple(w for i, w in enumerate(words, start=1) if counts[i]),
         nearest=seen.nearest,
     )
+
+
+def _checked(words: Sequence[str], options: SegmentOptions) -> tuple[str, ...]:
+    """The words as they are looked for; none where a point stands for them."""
+    return () if len(words) == 0 and options.point is not None else check_words(words)
+
+
+def _region_at(seen: Seen, options: SegmentOptions) -> Segmentation:
+    """The connected region under the options' point: one word for it, "what is at X,Y", found for certain."""
+    x, y = options.point or (0, 0)
+    word = f"what is at {x},{y}"
+    groups = enlarge(seen.groups, seen.shape, smooth=False)
+    smooth = enlarge(seen.groups, seen.shape)
+    labels = pick_pieces((smooth == smooth[y, x]).astype(np.int32), options)
+    found = (word,) if labels.any() else ()
+    return Segmentation((word,), labels, {word: float(bool(found))}, groups, found, seen.nearest)
 
 
 def _check_pixels(rgb: Pixels) -> None:

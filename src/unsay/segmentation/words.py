@@ -36,7 +36,7 @@ def check_words(words: Sequence[str]) -> tuple[str, ...]:
     if isinstance(words, str):
         words = [words]
     if len(words) == 0:
-        raise BadInput("no word was given: name at least one thing, such as 'dog'")
+        raise BadInput("no word was given: name at least one thing, such as 'dog', or give a point on it")
     if len(words) > MAX_WORDS:
         raise BadInput(f"{len(words)} words were given; at most {MAX_WORDS} are looked for at once: give fewer")
     seen: dict[str, str] = {}
