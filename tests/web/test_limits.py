@@ -6,7 +6,11 @@ import concurrent.futures
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,7 +44,7 @@ def stripes(side: int = 2400) -> bytes:
 def test_too_many_bytes_and_too_many_pixels_are_413_before_anything_is_decoded(tmp_path: Path) -> None:
     with served(tmp_path, jobs=1, max_bytes=200_000, max_megapixels=1.0) as server, server.client() as client:
         told = client.post("/api/photos", content=b"x" * 200_001)
-        assert (told.status_code, "200" in told.json()["error"] or "MB" in told.json()["error"]) == (413, True)
+        assert (told.status_code, "0.2 MB" in told.json()["error"]) == (413, True)
         chunks = client.post("/api/photos", content=iter([b"x" * 50_000] * 5))  # no length is told ahead
         assert chunks.status_code == 413
         assert client.post("/api/photos/nobody/find", content=b" " * 200_001).status_code == 413
@@ -108,6 +112,65 @@ def test_a_worker_that_is_killed_is_replaced_and_its_job_says_so(tmp_path: Path)
         assert client.post(f"/api/photos/{id}/find", json={"words": ["dog"]}).status_code == 200
 
 
+def test_workers_that_die_while_nobody_asks_are_replaced(tmp_path: Path) -> None:
+    with served(tmp_path, jobs=1) as server, server.client() as client:
+        for _ in range(2):
+            os.kill(server.workers[0], signal.SIGKILL)
+            time.sleep(1)
+            assert client.post("/api/photos", content=SEA).status_code == 201
+
+
+def test_an_edit_that_fails_or_is_the_second_at_once_changes_nothing(tmp_path: Path) -> None:
+    small = np.zeros((576, 768), np.uint8)
+    small[20:60, 20:60] = 255
+    mask = bytes(cv2.imencode(".png", small)[1])
+    everything = bytes(cv2.imencode(".png", np.full((576, 768), 255, np.uint8))[1])
+    with served(tmp_path, jobs=2) as server, server.client() as client:
+        id = client.post("/api/photos", content=SEA).json()["id"]
+        for step in range(2):
+            assert client.post(f"/api/photos/{id}/erase?step={step}", content=mask).status_code == 200
+        kept = [client.get(f"/api/photos/{id}/file?step={step}").content for step in range(3)]
+        assert client.post(f"/api/photos/{id}/erase?step=0", content=everything).status_code == 422
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            send = [pool.submit(client.post, f"/api/photos/{id}/erase?step=2", content=mask) for _ in range(6)]
+            statuses = sorted(job.result().status_code for job in send)
+        assert set(statuses) == {200, 429}
+        assert [client.get(f"/api/photos/{id}/file?step={step}").content for step in range(3)] == kept
+        names = [path.name for path in server.photos[0].iterdir()]
+        assert len([name for name in names if name.startswith("patches")]) == 3  # each took the place of the one before
+        assert not [name for name in names if name.startswith("mask") or name.endswith(".part")]
+
+
+def test_an_error_of_ours_is_a_sentence_with_all_headers(tmp_path: Path) -> None:
+    with served(tmp_path, jobs=1) as server, server.client() as client:
+        id = client.post("/api/photos", content=SEA).json()["id"]
+        (server.photos[0] / "photo").write_bytes(b"")
+        (server.photos[0] / "seen-photo.npz").write_bytes(b"no archive")
+        told = client.post(f"/api/photos/{id}/find", json={"words": ["dog"]})
+        assert (told.status_code, told.json()["status"]) == (500, 500)
+        assert "default-src 'self'" in told.headers["content-security-policy"]
+
+
+def test_a_client_that_sends_all_before_it_reads_gets_the_refusal(tmp_path: Path) -> None:
+    with served(tmp_path, jobs=1, max_bytes=1_000_000) as server:
+        request = urllib.request.Request(f"{server.address}api/photos", data=b"x" * 30_000_000)
+        with pytest.raises(urllib.error.HTTPError) as told:
+            urllib.request.urlopen(request)
+        assert (told.value.code, b"1 MB" in told.value.read()) == (413, True)
+        told.value.close()
+
+
+def test_a_bundle_that_is_none_ends_the_start_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "unsay", "serve", "--port", "0", "--bundle", "startr"]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("unsay: no bundle 'startr'")
+    assert ran.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_senders_that_fall_silent_are_cut_off_and_others_are_served_meanwhile(tmp_path: Path) -> None:
     with served(tmp_path, jobs=1, stall=1.0) as server, server.client() as client:
         beginnings = [
@@ -147,6 +210,9 @@ def _rest(connection: socket.socket) -> bytes:
     [
         {"host": "attacker.example"},
         {"host": "127.0.0.1.attacker.example"},
+        {"host": "[::1].attacker.example"},
+        {"host": "localhost:x@attacker.example"},
+        {"origin": "http://["},
         {"origin": "http://attacker.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
@@ -217,7 +283,7 @@ def test_another_host_needs_a_password() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_nothing_is_left_when_it_ends(tmp_path: Path, number: int) -> None:
     with served(tmp_path, jobs=2) as server:
         assert _post(server, SEA).status_code == 201

@@ -36,10 +36,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": what}
     for status, what in {
         404: "No photo of this id is open.",
-        409: "The photo has no such step.",
+        409: "The photo has no such step, or no longer.",
         413: "Too many bytes or pixels.",
         422: "What was sent cannot be used as given.",
         429: "Busy: try again after `Retry-After` seconds.",
+        507: "The server's disk is full.",
         504: "The work took too long and was stopped.",
     }.items()
 }
@@ -105,14 +106,6 @@ def from_base64(text: str) -> bytes:
         return base64.b64decode(text.rpartition(",")[2], validate=True)
     except (binascii.Error, ValueError):
         raise Refused(422, "labels is not base64: send the PNG's bytes in base64") from None
-
-
-async def body_of(request: Request) -> bytes:
-    """The whole body. Raises `Refused` for an empty one."""
-    data = await request.body()
-    if not data:
-        raise Refused(422, "no mask came: send a PNG of the photo's size as the request's body")
-    return data
 
 
 class Clock:

@@ -49,7 +49,7 @@ def create_app(settings: Settings, jobs: Jobs, store: Store) -> FastAPI:
 
 
 def _add_page(app: FastAPI, desk: Desk) -> None:
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
@@ -86,12 +86,19 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return JSONResponse(answer_json(Refused(422, "the request's body is not JSON in UTF-8")), 422)
+        if first["loc"] == ("body",):
+            hint = "send a JSON object, with the header Content-Type: application/json"
+            return JSONResponse(answer_json(Refused(422, hint)), 422)
         where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
         sentence = f"{where or 'the request'}: {first['msg'][:200]}"
         return JSONResponse(answer_json(Refused(422, sentence)), 422)
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # a body that FastAPI cannot parse
+            return JSONResponse(answer_json(Refused(422, "the request's body is not JSON in UTF-8")), 422)
         return JSONResponse(answer_json(Refused(error.status_code, str(error.detail))), error.status_code)
 
     @app.exception_handler(Gone)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import json
+import re
+import sys
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +19,8 @@ from unsay.web.store import too_many_bytes
 
 SEND_SECONDS = 60.0
 """One who does not take an answer for so long does not get the rest of it."""
+DRAIN_SECONDS = 3.0
+JSON_BYTES = 20_000_000
 HEADERS = (
     (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
      b"form-action 'self'; frame-ancestors 'none'"),
@@ -44,7 +48,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        body, answer = _Body(receive, self.settings), _Answer(send, scope["path"])
+        body, answer = _Body(receive, self._limit(scope["path"]), self.settings.stall), _Answer(send, scope["path"])
         try:
             self._check(scope, headers)
             await self.app(scope, body, lambda message: answer(message) if body.refused is None else _nothing())
@@ -52,15 +56,25 @@ class Guard:
             body.refused = refused
         except Slow:
             return
+        except Exception as error:  # ours, to be mended; whoever asked gets a sentence as for any other refusal
+            print(f"unsay: {type(error).__name__}: {' '.join(str(error).split())[:500]}", file=sys.stderr)
+            body.refused = Refused(500, f"something went wrong on the server ({type(error).__name__}): try again")
         if body.refused is not None:
+            await body.drain()
             await answer.refuse(body.refused)
+
+    def _limit(self, path: str) -> int:
+        """Bytes of a body. Those that go into memory, as JSON does, are much smaller than photos and masks."""
+        return (
+            min(JSON_BYTES, self.settings.max_bytes) if path.endswith(("/find", "/masks")) else self.settings.max_bytes
+        )
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         host = headers.get("host", "")
         if self.settings.local and not is_loopback(_name(host)):
             raise Refused(403, f"this page is served to this machine alone, not as {host[:80]!r}: use localhost")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             raise Refused(403, f"requests from other pages ({origin[:80]}) are refused")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"].startswith("/api"):
             raise Refused(403, "requests from other pages are refused")
@@ -68,8 +82,8 @@ class Guard:
             raise Refused(401, "a name and a password are needed: those given with --auth")
         if not headers.get("content-length", "0").isdecimal():
             raise Refused(400, "the Content-Length is no number")
-        if int(headers.get("content-length", "0")) > self.settings.max_bytes:
-            raise too_many_bytes(self.settings)
+        if int(headers.get("content-length", "0")) > (limit := self._limit(scope["path"])):
+            raise too_many_bytes(limit)
 
 
 class _Body:
@@ -78,8 +92,8 @@ class _Body:
     `refused`: why it was not read on. The application may make an error of its own of that exception; it is not sent.
     """
 
-    def __init__(self, receive: Receive, settings: Settings) -> None:
-        self.receive, self.settings = receive, settings
+    def __init__(self, receive: Receive, limit: int, stall: float) -> None:
+        self.receive, self.limit, self.stall = receive, limit, stall
         self.came, self.whole = 0, False
         self.refused: Refused | None = None
 
@@ -87,19 +101,26 @@ class _Body:
         if self.whole:  # only that the client leaves can come now
             return await self.receive()
         try:
-            message = await asyncio.wait_for(self.receive(), self.settings.stall)
+            message = await asyncio.wait_for(self.receive(), self.stall)
         except asyncio.TimeoutError:
-            raise self._refuse(408, f"nothing came for {self.settings.stall:g} s: send the request again") from None
+            self.whole = True
+            self.refused = Refused(408, f"nothing came for {self.stall:g} s: send the request again")
+            raise self.refused from None
         self.came += len(message.get("body", b""))
         self.whole = not message.get("more_body", False)
-        if self.came > self.settings.max_bytes:
-            self.refused = too_many_bytes(self.settings)
+        if self.came > self.limit:
+            self.refused = too_many_bytes(self.limit)
             raise self.refused
         return message
 
-    def _refuse(self, status: int, message: str) -> Refused:
-        self.refused = Refused(status, message)
-        return self.refused
+    async def drain(self) -> None:
+        """Take in what is still sent, for a while: many clients read an answer only once they have sent everything."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._rest(), DRAIN_SECONDS)
+
+    async def _rest(self) -> None:
+        while not self.whole:
+            self.whole = not (await self.receive()).get("more_body", False)
 
 
 class _Answer:
@@ -143,8 +164,9 @@ def _cache(path: str) -> tuple[bytes, bytes]:
 
 
 def _name(host: str) -> str:
-    """The host without its port: "localhost:7860", "[::1]:7860"."""
-    return host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    """The host without its port: "localhost:7860", "[::1]:7860"; empty for what is neither."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", host)
+    return found[1].rstrip(".") if found else ""
 
 
 def _knows(given: str, auth: str) -> bool:

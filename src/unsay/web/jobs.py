@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import multiprocessing
-from collections.abc import Awaitable, Callable
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from unsay.errors import UnsayError
+from unsay.bundle import load_bundle
+from unsay.errors import BundleError, UnsayError
 from unsay.web import work
 from unsay.web.settings import Settings, cores
 
@@ -56,26 +60,19 @@ class Jobs:
         return self.pending >= self.settings.jobs + self.settings.queue
 
     def start(self) -> None:
-        """Start the processes and wait until one can work. Raises `UnsayError` for a bundle that cannot be used."""
-        settings = self.settings
-        threads = max(1, cores() // settings.jobs)
-        self._pool = ProcessPool(
-            max_workers=settings.jobs,
-            initializer=work.set_up,
-            initargs=(settings.bundle, threads, settings.max_megapixels, settings.job_bytes),
-            context=multiprocessing.get_context("spawn"),  # a fork would share the networks' threads
-        )
-        first = self._pool.schedule(work.ready).result()
-        if isinstance(first, work.Refusal):
+        """Start the processes and wait until one can work. Raises `BundleError` for a bundle that cannot be used."""
+        load_bundle(self.settings.bundle)
+        self._pool = self._new_pool()
+        ready = self._pool.schedule(work.ready).result()
+        if isinstance(ready, work.Refusal):
             self.stop()
-            raise UnsayError(first.message)
+            raise BundleError(ready.message)
 
     def stop(self) -> None:
         """End all processes, whatever they do."""
-        if self._pool is not None:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            _end(pool)
 
     async def run(
         self, gone: Callable[[], Awaitable[None]], function: Callable[..., T | work.Refusal], *given: Any
@@ -89,17 +86,62 @@ class Jobs:
             raise busy(self.settings)
         self.pending += 1
         try:
-            job = self._pool.schedule(function, args=given, timeout=self.settings.seconds)
-            job.add_done_callback(lambda _: None)
-            answer: T = await _first(asyncio.wrap_future(job), asyncio.ensure_future(gone()))
+            try:
+                answer: T = await self._once(self._pool, gone, function, given)
+            except RuntimeError:  # pebble gives up once all idle processes are dead
+                answer = await self._once(self._renewed(), gone, function, given)
             return answer
-        except concurrent.futures.TimeoutError:
+        except (concurrent.futures.TimeoutError, asyncio.TimeoutError):
             limit = f"{self.settings.seconds:g}"
-            raise Refused(504, f"the work took more than {limit} s and was stopped: use a smaller copy") from None
-        except ProcessExpired as error:
+            advice = "use a smaller copy or another format"
+            raise Refused(504, f"the work took more than {limit} s and was stopped: {advice}") from None
+        except (ProcessExpired, RuntimeError) as error:
             raise Refused(500, "the work on this photo ended unexpectedly: use a smaller or another copy") from error
         finally:
             self.pending -= 1
+
+    async def _once(self, pool: ProcessPool, gone: Any, function: Any, given: tuple[Any, ...]) -> Any:
+        job = pool.schedule(function, args=given, timeout=self.settings.seconds)
+        return await _first(asyncio.wrap_future(job), asyncio.ensure_future(gone()))
+
+    def _renewed(self) -> ProcessPool:
+        """A new pool in the place of one that broke; whoever finds out first makes it."""
+        if self._pool is None or not self._pool.active:
+            broken, self._pool = self._pool, self._new_pool()
+            if broken is not None:
+                threading.Thread(target=_end, args=(broken,), daemon=True).start()
+        return self._pool
+
+    def _new_pool(self) -> ProcessPool:
+        settings = self.settings
+        pool = ProcessPool(
+            max_workers=settings.jobs,
+            initializer=work.set_up,
+            initargs=(settings.bundle, max(1, cores() // settings.jobs), settings.max_megapixels, settings.job_bytes),
+            context=multiprocessing.get_context("spawn"),  # a fork would share the networks' threads
+        )
+        with _sigint_blocked():
+            if not pool.active:  # asking starts it
+                raise UnsayError("the processes that do the work cannot be started: see that memory is not short")
+        return pool
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """The threads and processes begun inside never get Ctrl-C: it is for the server, which ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 def busy(settings: Settings) -> Refused:

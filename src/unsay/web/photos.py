@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,15 +20,15 @@ from unsay.web.answers import (
     Clock,
     Desk,
     attachment,
-    body_of,
     chosen_suffix,
     from_base64,
     own_suffix,
     plain_name,
 )
 from unsay.web.jobs import Refused
+from unsay.web.kept import drop_edit
 from unsay.web.schemas import Erased, FindRequest, Found, MasksRequest, PhotoState
-from unsay.web.store import Opened
+from unsay.web.store import Opened, Store
 
 Step = Annotated[int, Query(ge=0, description="How many edits are looked at; 0 is the photo as it came.")]
 MASK_SUFFIXES = {"labels": ".png", "coco": ".json", "labelme": ".json"}
@@ -45,7 +49,6 @@ def photo_routes(desk: Desk) -> APIRouter:
         except BaseException:
             store.discard(photo)
             raise
-        store.measure(photo)
         store.keep(photo)
         return PhotoState(**photo.state(0))
 
@@ -53,13 +56,13 @@ def photo_routes(desk: Desk) -> APIRouter:
     async def state(id: str) -> PhotoState:
         """What is open under this id."""
         with store.using(id) as photo:
-            return PhotoState(**photo.state(photo.steps))
+            return PhotoState(**photo.state(len(photo.edits)))
 
     @routes.get("/{id}/picture", responses=FILE)
     async def picture(request: Request, id: str, step: Step = 0) -> Response:
         """The photo after `step` edits as a JPEG to look at: full size, sRGB, the way up that it is displayed."""
         with store.using(id) as photo:
-            data = await desk.run(request, work.picture, photo.folder, existing(photo, step))
+            data = await desk.run(request, work.picture, photo.folder, photo.until(step))
         return Response(data, media_type="image/jpeg")
 
     @routes.get("/{id}/file", responses=FILE)
@@ -67,7 +70,7 @@ def photo_routes(desk: Desk) -> APIRouter:
         """The photo after `step` edits, in its own format with all that it carried, or in another."""
         suffix = chosen_suffix(format)
         with store.using(id) as photo:
-            data = await desk.run(request, work.photo_file, photo.folder, existing(photo, step), suffix)
+            data = await desk.run(request, work.photo_file, photo.folder, photo.until(step), suffix)
             suffix = suffix or own_suffix(photo.about["format"])
             return attachment(data, suffix, f"{stem(photo)}.unsaid{suffix}")
 
@@ -89,7 +92,7 @@ def word_routes(desk: Desk) -> APIRouter:
     async def regions(request: Request, id: str, step: Step = 0) -> Response:
         """The regions before any was named, as a grey PNG of the photo's size: one value each, from 1."""
         with store.using(id) as photo:
-            data = await desk.run(request, work.regions, photo.folder, existing(photo, step))
+            data = await desk.run(request, work.regions, photo.folder, photo.until(step))
         return Response(data, media_type="image/png")
 
     @routes.post("/find")
@@ -98,8 +101,9 @@ def word_routes(desk: Desk) -> APIRouter:
         clock = Clock()
         options = SegmentOptions(asked.threshold, asked.box, asked.point)
         with store.using(id) as photo:
-            step = existing(photo, asked.step)
-            found = await desk.run(request, work.find_words, photo.folder, step, asked.words, options)
+            edits = photo.until(asked.step)
+            found = await desk.run(request, work.find_words, photo.folder, edits, asked.words, options)
+            photo.measure()
         labels = base64.b64encode(found.pop("labels")).decode()
         return Found(**found, labels=labels, seconds=clock.seconds)
 
@@ -107,21 +111,24 @@ def word_routes(desk: Desk) -> APIRouter:
     async def erase(request: Request, id: str, step: Step = 0, grow: int | None = None, texture: bool = True) -> Erased:
         """Fill what the mask in the body (a PNG, white = fill) covers; edits after `step` are dropped."""
         clock = Clock()
+        desk.not_full()
         options = InpaintOptions(grow, None, texture=texture)
-        with store.using(id) as photo:
-            mask = await body_of(request)
-            async with photo.lock:
-                made = await desk.run(request, work.erase_mask, photo.folder, existing(photo, step), mask, options)
-                photo.steps = made["steps"]
-                store.measure(photo)
-        return Erased(**made, seconds=clock.seconds)
+        with store.using(id) as photo, one_edit(photo) as name:
+            edits = photo.until(step)
+            mask = await received_mask(request, store, photo, name)
+            share = await desk.run(request, work.erase_mask, photo.folder, edits, name, mask, options)
+            photo.add(name, step)
+            steps = len(photo.edits)
+        return Erased(step=steps, steps=steps, hole_share=share, seconds=clock.seconds)
 
     @routes.post("/cutout", openapi_extra=BODY, responses=FILE)
     async def cutout(request: Request, id: str, step: Step = 0) -> Response:
         """What the mask in the body covers, transparent elsewhere, as a PNG."""
-        with store.using(id) as photo:
-            mask = await body_of(request)
-            data = await desk.run(request, work.cut_out, photo.folder, existing(photo, step), mask)
+        desk.not_full()
+        with store.using(id) as photo, temporary(photo) as name:
+            edits = photo.until(step)
+            mask = await received_mask(request, store, photo, name)
+            data = await desk.run(request, work.cut_out, photo.folder, edits, mask)
             return attachment(data, ".png", f"{stem(photo)}.cutout.png")
 
     @routes.post("/masks", responses=FILE)
@@ -139,11 +146,38 @@ def word_routes(desk: Desk) -> APIRouter:
     return routes
 
 
-def existing(photo: Opened, step: int) -> int:
-    """The step, if the photo has it. Raises `Refused`."""
-    if step > photo.steps:
-        raise Refused(409, f"the photo has {photo.steps} edits; there is no step {step}")
-    return step
+@contextlib.contextmanager
+def temporary(photo: Opened) -> Iterator[str]:
+    """A name that no other file of the photo has; nothing of this name stays, unless an edit was made of it."""
+    name = secrets.token_hex(8)
+    try:
+        yield name
+    finally:
+        if name not in photo.edits:
+            drop_edit(photo.folder, name)
+        (photo.folder / f"mask-{name}.png").unlink(missing_ok=True)
+        photo.measure()
+
+
+@contextlib.contextmanager
+def one_edit(photo: Opened) -> Iterator[str]:
+    """The name of a new edit, the only one that is being made of this photo. Raises `Refused` with 429."""
+    if photo.editing:
+        raise Refused(429, "another edit of this photo is being made: try again in a few seconds")
+    photo.editing = True
+    try:
+        with temporary(photo) as name:
+            yield name
+    finally:
+        photo.editing = False
+
+
+async def received_mask(request: Request, store: Store, photo: Opened, name: str) -> Path:
+    """The request's body as a file. Raises `Refused` for an empty one, or one that is too large."""
+    path = await store.pour(request.stream(), photo, f"mask-{name}.png")
+    if not path.stat().st_size:
+        raise Refused(422, "no mask came: send a PNG of the photo's size as the request's body")
+    return path
 
 
 def stem(photo: Opened) -> str:

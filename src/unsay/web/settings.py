@@ -27,6 +27,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Settings:
     """How `unsay serve` runs. Sizes in bytes, times in seconds."""
@@ -68,6 +76,10 @@ def check_settings(settings: Settings) -> None:
         raise BadInput(f"the port is {settings.port}; give 0 (any free one) to 65535")
     if settings.auth and (":" not in settings.auth or not all(settings.auth.split(":", 1))):
         raise BadInput(f"--auth (or ${PASSWORD_VARIABLE}) must be NAME:PASSWORD, neither of them empty")
+    if not settings.host or not settings.auth.isprintable() or not _encodes(settings.auth):
+        raise BadInput(
+            "--host is empty, or --auth holds what is no text: give a host's name, and NAME:PASSWORD in UTF-8"
+        )
     if not settings.local and not settings.auth:
         raise BadInput(
             f"{settings.host} can be reached from other machines: give --auth NAME:PASSWORD (or ${PASSWORD_VARIABLE}) "

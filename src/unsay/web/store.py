@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from unsay.web.jobs import Refused
-from unsay.web.kept import PHOTO
+from unsay.web.kept import PHOTO, drop_edit
 from unsay.web.settings import MEGABYTE, Settings
+from unsay.web.work import FULL, FULL_SENTENCE
 
 PREFIX = "unsay-page-"
 _NAME = re.compile(rf"{PREFIX}(\d+)-\w+")
@@ -25,21 +25,38 @@ _NAME = re.compile(rf"{PREFIX}(\d+)-\w+")
 
 @dataclass(eq=False)
 class Opened:
-    """An open photo. `steps`: the edits made so far; `lock`: one edit at a time."""
+    """An open photo. `edits`: the names of those made so far, in order; `bytes`: the room that its files take."""
 
     id: str
     folder: Path
     name: str
     about: dict[str, Any] = field(default_factory=dict)
-    steps: int = 0
+    edits: list[str] = field(default_factory=list)
     bytes: int = 0
     used: float = field(default_factory=time.monotonic)
     users: int = 0
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    editing: bool = False
 
     def state(self, step: int) -> dict[str, Any]:
         """What the API says of it."""
-        return {"id": self.id, "name": self.name, **self.about, "step": step, "steps": self.steps}
+        return {"id": self.id, "name": self.name, **self.about, "step": step, "steps": len(self.edits)}
+
+    def until(self, step: int) -> tuple[str, ...]:
+        """The edits up to a step. Raises `Refused` with 409 for one that was not made."""
+        if step > len(self.edits):
+            raise Refused(409, f"the photo has {len(self.edits)} edits; there is no step {step}")
+        return tuple(self.edits[:step])
+
+    def add(self, edit: str, step: int) -> None:
+        """An edit was made upon this step: those after it are dropped."""
+        dropped, self.edits = self.edits[step:], [*self.edits[:step], edit]
+        for old in dropped:
+            drop_edit(self.folder, old)
+
+    def measure(self) -> None:
+        """Take note of the room that its files take."""
+        with contextlib.suppress(FileNotFoundError):  # one that is being replaced
+            self.bytes = sum(path.stat().st_size for path in self.folder.iterdir())
 
 
 class Store:
@@ -58,39 +75,51 @@ class Store:
         shutil.rmtree(self.root, ignore_errors=True)
 
     async def receive(self, chunks: AsyncIterator[bytes], name: str) -> Opened:
-        """A new photo from the bytes that come in. Raises `Refused` with 413 for too many of them, 422 for none,
-        429 where there is no room.
+        """A new photo from the bytes that come in: then `keep` or `discard` it.
+
+        Raises `Refused` with 413 for too many of them, 422 for none, 429 where there is no room.
         """
         self.make_room()
         photo = Opened(secrets.token_urlsafe(16), self.root / secrets.token_hex(16), name)
-        photo.folder.mkdir(mode=0o700)
+        photo.folder.mkdir(mode=0o700, parents=True)
         self.incoming.add(photo)
         try:
-            await self._pour(chunks, photo)
+            await self.pour(chunks, photo, PHOTO)
         except BaseException:
-            self._delete(photo)
+            self.discard(photo)
             raise
-        finally:
-            self.incoming.discard(photo)
         if not photo.bytes:
-            self._delete(photo)
+            self.discard(photo)
             raise Refused(422, "no photo came: send the file itself as the request's body")
         return photo
 
-    async def _pour(self, chunks: AsyncIterator[bytes], photo: Opened) -> None:
-        with open(photo.folder / PHOTO, "wb") as file:
-            async for chunk in chunks:
-                photo.bytes += len(chunk)
-                if photo.bytes > self.settings.max_bytes:
-                    raise too_many_bytes(self.settings)
-                if self._bytes() > self.settings.photo_bytes:
-                    raise Refused(429, "too many photos come at the same time: try again in a few seconds")
-                file.write(chunk)
+    async def pour(self, chunks: AsyncIterator[bytes], photo: Opened, name: str) -> Path:
+        """Bytes that come in, as a file in the photo's folder. Raises as `receive` does."""
+        path, came = photo.folder / name, 0
+        try:
+            with open(path, "wb") as file:
+                async for chunk in chunks:
+                    came += len(chunk)
+                    if came > self.settings.max_bytes:
+                        raise too_many_bytes(self.settings.max_bytes)
+                    self.make_room(len(chunk))
+                    if self._bytes() + len(chunk) > self.settings.photo_bytes:
+                        raise Refused(429, "there is no room for more photos now: try again in a few seconds")
+                    photo.bytes += len(chunk)
+                    file.write(chunk)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise Refused(507, FULL_SENTENCE) from None
+        return path
 
     def keep(self, photo: Opened) -> None:
         """From now on it can be asked for by its id."""
+        photo.measure()
+        photo.used = time.monotonic()
+        self.incoming.discard(photo)
         self.photos[photo.id] = photo
-        self.make_room()
+        self.make_room(keep=photo)
 
     @contextlib.contextmanager
     def using(self, id: str) -> Iterator[Opened]:
@@ -115,14 +144,18 @@ class Store:
 
     def discard(self, photo: Opened) -> None:
         """Delete a photo that was never kept."""
+        self.incoming.discard(photo)
         self._delete(photo)
 
-    def make_room(self) -> None:
-        """Let go what was unused for too long, then what was unused for longest while there is too much."""
-        idle = sorted((p for p in self.photos.values() if not p.users), key=lambda p: p.used)
+    def make_room(self, more: int = 0, keep: Opened | None = None) -> None:
+        """Let go what was unused for too long, then what was unused for longest while there is too much.
+
+        `more`: bytes that are to come; `keep`: a photo that stays whatever there is.
+        """
+        idle = sorted((p for p in self.photos.values() if not p.users and p is not keep), key=lambda p: p.used)
         for photo in idle:
             old = time.monotonic() - photo.used > self.settings.keep
-            crowded = len(self.photos) > self.settings.photos or self._bytes() > self.settings.photo_bytes
+            crowded = len(self.photos) > self.settings.photos or self._bytes() + more > self.settings.photo_bytes
             if old or crowded:
                 self.drop(photo.id)
 
@@ -130,19 +163,13 @@ class Store:
         return sum(p.bytes for p in (*self.photos.values(), *self.incoming))
 
     @staticmethod
-    def measure(photo: Opened) -> None:
-        """Take note of the room that a photo and its edits take."""
-        with contextlib.suppress(FileNotFoundError):  # one that is being replaced
-            photo.bytes = sum(path.stat().st_size for path in photo.folder.iterdir())
-
-    @staticmethod
     def _delete(photo: Opened) -> None:
         shutil.rmtree(photo.folder, ignore_errors=True)
 
 
-def too_many_bytes(settings: Settings) -> Refused:
+def too_many_bytes(limit: int) -> Refused:
     """The refusal of a body that is too large."""
-    return Refused(413, f"more than {settings.max_bytes // MEGABYTE} MB came; that is the limit: use a smaller file")
+    return Refused(413, f"more than {limit / MEGABYTE:g} MB came; that is the limit: use a smaller file")
 
 
 def sweep_dead() -> None:
@@ -151,7 +178,7 @@ def sweep_dead() -> None:
         return
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         found = _NAME.fullmatch(path.name)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OverflowError):
             own = not path.is_symlink() and (not hasattr(os, "getuid") or path.stat().st_uid == os.getuid())
             if found and own and not _alive(int(found[1])):
                 shutil.rmtree(path, ignore_errors=True)

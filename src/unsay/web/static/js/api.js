@@ -101,14 +101,15 @@ export function nameIn(header) {
   return /filename="?([^";]+)"?/i.exec(header ?? '')?.[1] ?? null;
 }
 
-export function file(id, step, format, fallback) {
+export function file(id, step, format, fallback, signal) {
   const query = new URLSearchParams({ step: String(step) });
   if (format) query.set('format', format);
-  return download(ask(`${at(id)}/file?${query}`), fallback);
+  return download(patiently(`${at(id)}/file?${query}`, { signal }), fallback);
 }
-export const cutout = (id, step, mask, fallback) => download(patiently(`${at(id)}/cutout?step=${step}`, png(mask)), fallback);
-export const masks = (id, step, format, value, fallback) =>
-  download(patiently(`${at(id)}/masks?step=${step}&format=${format}`, json(value)), fallback);
+export const cutout = (id, step, mask, fallback, signal) =>
+  download(patiently(`${at(id)}/cutout?step=${step}`, { ...png(mask), signal }), fallback);
+export const masks = (id, step, format, value, fallback, signal) =>
+  download(patiently(`${at(id)}/masks?step=${step}&format=${format}`, { ...json(value), signal }), fallback);
 
 /** Delete the photo on the server; works while the page is going away. */
 export const letGo = (id) => navigator.sendBeacon(`${at(id)}/close`);

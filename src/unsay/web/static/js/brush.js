@@ -84,7 +84,7 @@ export class Tools {
     if (this.pointers.size > 2) return;
     const point = this.view.toPhoto(event);
     const draws = this.draws && !this.space && event.button === 0;
-    this.drag = { kind: draws ? 'stroke' : 'pan', moved: 0, last: point, button: event.button };
+    this.drag = { kind: draws ? 'stroke' : 'pan', add: this.kind === 'brush', moved: 0, last: point, button: event.button };
     if (draws) this.#draw(point, point);
   }
 
@@ -115,7 +115,7 @@ export class Tools {
     if (!this.pointers.delete(event.pointerId) || this.pointers.size) return;
     const drag = this.drag;
     this.drag = null;
-    if (drag?.kind === 'stroke') this.on.strokeEnd(this.kind === 'brush');
+    if (drag?.kind === 'stroke') this.on.strokeEnd(drag.add);
     const clicked = drag?.kind === 'pan' && drag.moved <= TAP && drag.button === 0 && !this.space;
     if (clicked && this.enabled && this.kind === 'pick') this.on.pick(this.view.toPhoto(event));
   }
@@ -140,7 +140,7 @@ export class Tools {
   }
 
   #draw(from, to) {
-    this.on.stroke(from, to, this.radius, this.kind === 'brush');
+    this.on.stroke(from, to, this.radius, this.drag?.add ?? this.kind === 'brush'); // a stroke stays what it began as
   }
 
   /** Two fingers move the photo; a stroke that the first of them began is taken back. */

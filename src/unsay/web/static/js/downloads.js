@@ -7,19 +7,25 @@ const stem = (name) => name.replace(/\.[^.]*$/, '') || 'photo';
 
 /** What can be had: the menu's button, whether it needs a mask, and how it is asked for. */
 const KINDS = {
-  'get-photo': [false, (s) => api.file(s.photo.id, s.step, null, `${stem(s.photo.name)}.unsaid.${s.photo.format}`)],
-  'get-png': [false, (s) => api.file(s.photo.id, s.step, 'png', `${stem(s.photo.name)}.unsaid.png`)],
-  'get-cutout': [true, async (s) => api.cutout(s.photo.id, s.step, await s.maskFile(), `${stem(s.photo.name)}.cutout.png`)],
-  'get-labels': [true, (s) => masks(s, 'labels', 'labels.png')],
-  'get-coco': [true, (s) => masks(s, 'coco', 'coco.json')],
-  'get-labelme': [true, (s) => masks(s, 'labelme', 'labelme.json')],
+  'get-photo': [false, (s, signal) => api.file(s.photo.id, s.step, null, `${stem(s.photo.name)}.unsaid.${s.photo.format}`, signal)],
+  'get-png': [false, (s, signal) => api.file(s.photo.id, s.step, 'png', `${stem(s.photo.name)}.unsaid.png`, signal)],
+  'get-cutout': [true, cutout],
+  'get-labels': [true, (s, signal) => masks(s, 'labels', 'labels.png', signal)],
+  'get-coco': [true, (s, signal) => masks(s, 'coco', 'coco.json', signal)],
+  'get-labelme': [true, (s, signal) => masks(s, 'labelme', 'labelme.json', signal)],
 };
 
-async function masks(session, format, ending) {
-  return api.masks(session.photo.id, session.step, format, await session.labelled(), `${stem(session.photo.name)}.${ending}`);
+async function cutout(session, signal) {
+  const { id, name } = session.photo;
+  return api.cutout(id, session.step, await session.maskFile(), `${stem(name)}.cutout.png`, signal);
 }
 
-/** @param {() => import('./session.js').Session} current @param {(title: string, job: () => Promise<any>) => Promise<any>} run */
+async function masks(session, format, ending, signal) {
+  const { id, name } = session.photo;
+  return api.masks(id, session.step, format, await session.labelled(), `${stem(name)}.${ending}`, signal);
+}
+
+/** @param {() => import('./session.js').Session} current @param {(title: string, job: (signal: AbortSignal) => Promise<any>) => Promise<any>} run */
 export function wireDownloads(current, run) {
   const [button, menu] = [byId('download'), byId('download-menu')];
   const open = (shown) => {
@@ -39,7 +45,7 @@ export function wireDownloads(current, run) {
     byId(id).addEventListener('click', async () => {
       open(false);
       button.focus();
-      const got = await run('Writing the file', () => get(current()));
+      const got = await run('Writing the file', (signal) => get(current(), signal));
       if (got) saveFile(got.blob, got.name);
     });
   }

@@ -17,6 +17,8 @@ import { View } from './view.js';
 import { drawChips, drawSuggestions, focusWord, markedSentence, offered, sentence, split, wireWords } from './words.js';
 import { watchQueue, withProgress } from './work.js';
 
+const MOST_WORDS = 254; // a byte a pixel says which, and one is for what is drawn by hand
+
 /** @type {Session|null} */
 let session = null;
 /** @type {Overlay|null} */
@@ -47,7 +49,10 @@ const tools = new Tools(byId('stage'), view, byId('ring'), {
     session.commit('hand', add ? 'Brush' : 'Eraser');
     masksChanged({ seen: true });
   },
-  cancelStroke: () => session.revertMarks(),
+  cancelStroke: () => {
+    drawn = false;
+    session.revertMarks();
+  },
   pick: pickPiece,
   hover: (point) => byId('stage').classList.toggle('over-piece', Boolean(overlay?.light(point))),
   note: say,
@@ -209,7 +214,9 @@ async function goTo(index) {
 }
 
 async function addWords(text) {
-  const fresh = split(text).filter((word) => session.addWord(word));
+  const words = split(text);
+  if (session.words.length + words.length > MOST_WORDS) return showProblem(`At most ${MOST_WORDS} words can be looked for at once.`);
+  const fresh = words.filter((word) => session.addWord(word));
   byId('word').value = '';
   if (!fresh.length || (await findAll())) return;
   for (const word of fresh) session.removeWord(word);
