@@ -74,7 +74,10 @@ def test_a_point_alone_erases_what_is_there(tmp_path: Path, capsys: pytest.Captu
 def test_not_found_is_status_three(run: Run, photo: Path) -> None:
     status, out, err = run("erase", "photo.png", "green")
     assert (status, out) == (3, "")
-    assert err == "unsay: not found: green (0.10); the photo seems to show: grey; a lower threshold may find more\n"
+    assert (
+        err
+        == "unsay: not found: green (0.10); the photo seems to show: grey; or give a point on it in place of the word\n"
+    )
     status, out, _ = run("segment", "photo.png", "green", "--json")
     assert status == 3
     assert {"status": 3, "scores": {"green": 0.1}, "nearest": ["grey"], "output": None}.items() <= json.loads(

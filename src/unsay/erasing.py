@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ EVERYTHING = EraseOptions()
 """Every region of each word, the rim chosen from the size."""
 SHOWN = 8
 """Words listed in a message; the whole list is in `NotFound.scores`."""
+NO_WORD_NEEDED = "or give a point on it in place of the word"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,20 +41,36 @@ def erase_pixels(
     Raises `NotFound` if none was found, `BadInput` for words or options that cannot be used, or a hole that leaves
     nothing to fill from.
     """
-    segmentation = segment_pixels(rgb, words, bundle, options.segment)
-    if not segmentation.found:
-        own = read_constants(bundle)
-        raise nothing_found(segmentation, options.segment, max(own.threshold, own.unseen_threshold))
+    segmentation = found_pixels(rgb, words, bundle, options.segment)
     inpaint = settled(options.inpaint, rgb.shape)
     hole = grown_hole(np.asarray(segmentation.labels > 0), inpaint)
     patches = [] if dry_run else fill_hole(rgb, hole, bundle, replace(inpaint, grow=0))
     return Erased(patches, hole, segmentation)
 
 
-def nothing_found(segmentation: Segmentation, options: SegmentOptions, threshold: float) -> NotFound:
+def found_pixels(rgb: Pixels, words: Sequence[str], bundle: Bundle, options: SegmentOptions) -> Segmentation:
+    """Where the words are in `rgb` [H, W, 3] uint8. Raises `NotFound`, with what would help, if none is anywhere."""
+    found = segment_pixels(rgb, words, bundle, options)
+    if found.found:
+        return found
+    own = read_constants(bundle)
+    limit = max(own.threshold, own.unseen_threshold) if options.threshold is None else options.threshold
+    lower = just_under(max((score for score in found.scores.values() if score < limit), default=0.0))
+    easier = segment_pixels(rgb, words, bundle, replace(options, threshold=lower)).found if lower > 0 else ()
+    raise nothing_found(found, options, limit, (lower, easier[0]) if easier else None)
+
+
+def just_under(score: float) -> float:
+    """The largest threshold of two places that the score reaches."""
+    return math.floor(100 * score + 1e-9) / 100
+
+
+def nothing_found(
+    segmentation: Segmentation, options: SegmentOptions, limit: float, easier: tuple[float, str] | None
+) -> NotFound:
     """The error for a photo that shows none of the words: what was looked for, how near it came, what is there.
 
-    `threshold`: the bundle's highest for known words, which counts where the options have none.
+    `limit`: the highest threshold for known words; `easier`: a threshold that was tried, and what is found with it.
     """
     ranked = sorted(segmentation.scores.items(), key=lambda pair: -pair[1])
     shown = ", ".join(f"{word} ({score:.2f})" for word, score in ranked[:SHOWN])
@@ -60,9 +78,8 @@ def nothing_found(segmentation: Segmentation, options: SegmentOptions, threshold
     where = " inside the box" if options.box else " at the point" if options.point else ""
     there = ", ".join(segmentation.nearest[:SHOWN])
     advice = f"the photo seems to show: {there}" if there else "try another word"
-    limit = threshold if options.threshold is None else options.threshold
     beaten = ", ".join(word for word, score in ranked if score >= limit)
     why = f"; something else fits better wherever {beaten} may be" if beaten else ""
-    lower = "; a lower threshold may find more" if ranked[-1][1] < limit else ""
-    message = f"not found{where}: {shown}{more}{why}; {advice}{lower}"
+    way = f"a threshold of {easier[0]:g} takes something for {easier[1]}" if easier else NO_WORD_NEEDED
+    message = f"not found{where}: {shown}{more}{why}; {advice}; {way}"
     return NotFound(message, dict(segmentation.scores), list(segmentation.nearest))

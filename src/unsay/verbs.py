@@ -21,7 +21,7 @@ from unsay.adapt import beside, open_photo, read_mask
 from unsay.bundle import Bundle, load_bundle
 from unsay.cutting import cut_out, cutout_target, feather_of, give_cut, kept_box
 from unsay.delivery import check_mask_target, check_places, edited_target, is_path, piped, preview_target, protect, put
-from unsay.erasing import Erased, erase_pixels, nothing_found
+from unsay.erasing import Erased, erase_pixels, found_pixels
 from unsay.errors import BadInput
 from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.inpainting.hole import grow_mask
@@ -216,7 +216,7 @@ def run_segment(
     network = load_bundle(bundle)
     opened, _ = open_photo(photo, max_megapixels=max_megapixels)
     check_places(target)
-    found = _found_pixels(opened, words, network, options)
+    found = found_pixels(opened.rgb, words, network, options)
     name = Path(photo).name if is_path(photo) else "photo"
     value = put(encoded(kind, opened.rgb, found, name=name, suffix=suffix), target)
     details = {
@@ -279,7 +279,7 @@ def run_cutout(
     network = load_bundle(bundle)
     opened, _ = open_photo(photo, max_megapixels=max_megapixels)
     check_places(target)
-    found = _found_pixels(opened, words, network, options.segment)
+    found = found_pixels(opened.rgb, words, network, options.segment)
     grow = settled(options.inpaint, (opened.height, opened.width)).grow or 0
     kept = grow_mask(np.asarray(found.labels > 0), grow)
     if target is None:
@@ -307,15 +307,6 @@ def flat(words: Iterable[Words]) -> list[str]:
         if isinstance(one, bytes) or not isinstance(one, Iterable):
             raise BadInput(f"a word must be text, not {type(one).__name__}: {one!r}")
     return [word for one in given for word in ([one] if isinstance(one, str) else one)]
-
-
-def _found_pixels(photo: Photo, words: Sequence[str], bundle: Bundle, options: SegmentOptions) -> Segmentation:
-    """Where the words are. Raises `NotFound` if none of them is anywhere."""
-    found = segment_pixels(photo.rgb, words, bundle, options)
-    if not found.found:
-        own = read_constants(bundle)
-        raise nothing_found(found, options, max(own.threshold, own.unseen_threshold))
-    return found
 
 
 def _preview(photo: Photo, erased: Erased, target: Any) -> bytes:

@@ -267,7 +267,7 @@ def test_curl_as_the_guide_shows_it(server: Served, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(SEA)
     for line in lines:
         command = line.replace("http://127.0.0.1:7860/", server.address).replace("word=dog", "word=orca")
-        subprocess.run(["bash", "-c", command.replace("curl ", "curl --silent --fail ")], cwd=tmp_path, check=True)
+        subprocess.run(["bash", "-c", command.replace("curl ", "curl --silent ")], cwd=tmp_path, check=True)
     assert (tmp_path / "erased.jpg").read_bytes() == unsay.erase(SEA, "orca", "cat")
     assert json.loads((tmp_path / "masks.json").read_text())["annotations"]
     assert pixels((tmp_path / "dog.png").read_bytes()).shape == (576, 768, 4)

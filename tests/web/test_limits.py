@@ -60,11 +60,16 @@ def test_too_many_bytes_and_too_many_pixels_are_413_before_anything_is_decoded(t
 
 
 def test_a_job_that_takes_too_long_is_504_and_the_next_one_is_done(tmp_path: Path) -> None:
-    with served(tmp_path, jobs=1, seconds=4.0) as server, server.client() as client:
-        id = client.post("/api/photos", content=large(4000)).json()["id"]
-        late = client.post(f"/api/photos/{id}/erase", content=stripes(4000))
+    with served(tmp_path, jobs=1, seconds=6.0) as server, server.client() as client:
+        id = client.post("/api/photos", content=large()).json()["id"]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            job = pool.submit(client.post, f"/api/photos/{id}/erase", content=stripes())
+            assert until(lambda: client.get("/api/status").json()["running"] == 1)
+            time.sleep(0.3)
+            os.kill(server.workers[0], signal.SIGSTOP)  # it will never be done
+            late = job.result()
         assert late.status_code == 504
-        assert "4 s" in late.json()["error"]
+        assert "6 s" in late.json()["error"]
         assert until(lambda: client.get("/api/status").json()["running"] == 0)
         assert client.get(f"/api/photos/{id}").json()["steps"] == 0
         assert client.post("/api/photos", content=SEA).status_code == 201

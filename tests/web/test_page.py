@@ -86,7 +86,7 @@ def test_words_brush_erase_undo_download(enter: Enter, sea_png: Path) -> None:
     person.tool("brush")
     person.size(30)
     person.drag((80, 500), (180, 500))
-    assert "drawn by hand" in person.marked()
+    assert "marked by hand" in person.marked()
 
     person.page.click("summary")
     person.page.fill("#grow", str(GROW))
@@ -136,7 +136,7 @@ def test_undo_and_redo_go_over_everything(enter: Enter) -> None:
     assert person.marked() == drawn
     np.testing.assert_array_equal(person.picture(), original)
     press_and_wait(person, "Control+z", "orca")
-    assert "drawn by hand" not in person.marked()
+    assert "marked by hand" not in person.marked()
     press_and_wait(person, "Control+z", "Photo")
     assert person.page.locator(".chip").count() == 0
     assert "Nothing" in person.marked()
@@ -380,7 +380,7 @@ def test_masks_as_labels_coco_labelme(enter: Enter) -> None:
     assert values[100, 120] == 3
     _, coco = person.download("#get-coco")
     names = [one["name"] for one in json.loads(coco)["categories"]]
-    assert {"orca", "boat", "drawn by hand"} <= set(names)
+    assert {"orca", "boat", "marked by hand"} <= set(names)
     _, labelme = person.download("#get-labelme")
     assert {"orca", "boat"} <= {shape["label"] for shape in json.loads(labelme)["shapes"]}
 
@@ -538,7 +538,7 @@ def test_cancel_cancels(enter: Enter, address: str, tmp_path: Path) -> None:
         person.page.click("#erase")
     person.page.click("#cancel")
     expect(person.page.locator("#status")).to_contain_text("Cancelled")
-    assert "drawn by hand" in person.marked()
+    assert "marked by hand" in person.marked()
     photo = re.search(r"/api/photos/[^/]+", sent.value.url)
     assert photo is not None
     assert httpx.get(address.rstrip("/") + photo.group()).json()["steps"] == 0
@@ -628,7 +628,7 @@ def draw_with_keys(person: Person) -> None:
     page.keyboard.press("]")
     for key in ("ArrowUp", "Enter", "ArrowLeft", "ArrowLeft", "Enter"):
         page.keyboard.press(key)
-    assert "drawn by hand" in person.marked()
+    assert "marked by hand" in person.marked()
 
 
 @pytest.mark.parametrize("width", [360, 390])
@@ -654,7 +654,7 @@ def test_phone(enter: Enter, width: int) -> None:
     ):
         in_sight(person, selector)
     touch_stroke(person)
-    assert "drawn by hand" in person.marked()
+    assert "marked by hand" in person.marked()
     pinch(person)
     person.erase()
     nothing_overflows(person)

@@ -286,5 +286,9 @@ def _png(labels: npt.NDArray[Any]) -> bytes:
 
 
 def _plain(error: BaseException) -> str:
-    """The error's message on one line."""
-    return " ".join(str(error).split())
+    """The error's message on one line; what came as bytes was a file to the one who sent it."""
+    return (
+        " ".join(str(error).split())
+        .replace("the photo given as bytes", "this file")
+        .replace("the mask given as bytes", "the mask")
+    )

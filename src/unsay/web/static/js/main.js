@@ -48,6 +48,7 @@ const tools = new Tools(byId('stage'), view, byId('ring'), {
     drawn = false;
     session.commit('hand', add ? 'Brush' : 'Eraser');
     masksChanged({ seen: true });
+    say('');
   },
   cancelStroke: () => {
     drawn = false;
@@ -121,6 +122,8 @@ async function begin(photo, file, earlier) {
   byId('photo-name').textContent = photo.name;
   document.title = `${photo.name} – Unsay`;
   byId('grow').value = String(sample?.grow ?? '');
+  byId('texture').checked = true;
+  if (sample?.grow) byId('more').open = true; // what is not as usual is seen
   view.show(photo.width, photo.height);
   size.suit(Math.max(photo.width, photo.height));
   useTool('pick');
@@ -181,7 +184,7 @@ function masksChanged({ seen = false } = {}) {
   const marked = session.marked();
   byId('marked').textContent = markedSentence(session, marked);
   byId('overlay').setAttribute('aria-label', byId('marked').textContent);
-  anything = marked.pixels > 0;
+  anything = marked.pixels > 0 && marked.pixels < session.photo.width * session.photo.height;
   refreshButtons();
 }
 
@@ -216,6 +219,7 @@ async function goTo(index) {
 async function addWords(text) {
   const words = split(text);
   if (session.words.length + words.length > MOST_WORDS) return showProblem(`At most ${MOST_WORDS} words can be looked for at once.`);
+  session.dropMissing();
   const fresh = words.filter((word) => session.addWord(word));
   byId('word').value = '';
   if (!fresh.length || (await findAll())) return;

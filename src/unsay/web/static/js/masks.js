@@ -91,7 +91,8 @@ export class Masks {
   }
 
   /**
-   * Mark the connected region under a pixel by hand, whatever it is called; or take it back, where that pixel is marked.
+   * Mark the connected region under a pixel, whatever it is called; or take it back, where that pixel is marked so. What
+   * words and the eraser did there is the same afterwards.
    * @param {Uint8Array} regions a value for each region
    * @returns {{add: boolean, box: Box}}
    */
@@ -99,9 +100,12 @@ export class Masks {
     const { marks, width, height } = this;
     const value = regions[y * width + x];
     const add = !this.has(y * width + x);
-    const [set, unset] = add ? [ADDED, ~CUT] : [CUT, ~ADDED];
-    const belongs = (i) => regions[i] === value && (marks[i] & (ADDED | CUT)) !== set;
-    const box = flood(width, height, x, y, belongs, (i) => (marks[i] = (marks[i] & unset) | set));
+    const seen = new Uint8Array(regions.length);
+    const box = flood(width, height, x, y, (i) => regions[i] === value && !seen[i], (i) => {
+      seen[i] = 1;
+      if (!add) marks[i] &= ~ADDED;
+      else if (!this.has(i)) marks[i] |= ADDED;
+    });
     return { add, box };
   }
 

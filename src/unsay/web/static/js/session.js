@@ -6,7 +6,7 @@ import { Masks } from './masks.js';
 import { COLOURS } from './overlay.js';
 import { decodeGrey, encodeGrey, fromBase64, toBase64 } from './png.js';
 
-const BY_HAND = 'drawn by hand';
+const BY_HAND = 'marked by hand';
 
 export class Session {
   /**
@@ -38,6 +38,11 @@ export class Session {
     const colour = COLOURS.find((candidate) => !taken.has(candidate)) ?? COLOURS[this.words.length % COLOURS.length];
     this.words = [...this.words, { text: word, on: true, colour }];
     return true;
+  }
+
+  /** Words that were not found make room for the next ones. */
+  dropMissing() {
+    this.words = this.words.filter((word) => this.stateOf(word.text) !== 'missing');
   }
 
   removeWord(text) {
@@ -72,10 +77,11 @@ export class Session {
       const found = answer && readable(answer, asked);
       const labels = found && (await this.#decode(found.png));
       if (control !== this.finding) return null;
+      const news = String(found?.found ?? []) !== String(this.found?.found ?? []);
       this.found = found;
       this.masks.setLabels(labels, found?.words ?? []);
       this.#wire();
-      this.commit('words', asked.length ? asked.join(', ') : 'No words');
+      if (news) this.commit('words', found?.found.join(', ') || 'No words'); // a word that is not there changes nothing
       return found;
     } catch (error) {
       if (error.name === 'AbortError') return null;

@@ -53,7 +53,7 @@ export function sentence(found) {
   if (found.found.length) parts.push(`Found ${listed(found.found)}. Click a piece to leave it out.`);
   if (found.missing.length) {
     const seems = found.nearest.length ? ` The photo seems to show ${found.nearest.slice(0, 4).join(', ')}.` : '';
-    parts.push(`Not found: ${listed(found.missing)}.${seems} You can also brush over it by hand.`);
+    parts.push(`Not found: ${listed(found.missing)}.${seems} You can also click on it, or brush over it.`);
   }
   return parts.join(' ');
 }
@@ -74,9 +74,10 @@ export function offered(session, first) {
 /** What is marked, in a sentence; also the overlay's text for those who cannot see it. */
 export function markedSentence(session, { words, byHand, pixels }) {
   if (!pixels) return 'Nothing is marked yet.';
-  const things = [...words, ...(byHand ? ['an area drawn by hand'] : [])].join(', ');
+  const things = [...words, ...(byHand ? ['an area marked by hand'] : [])].join(', ');
   const share = (100 * pixels) / (session.photo.width * session.photo.height);
   const size = share < 0.1 ? 'less than 0.1' : share.toFixed(share < 10 ? 1 : 0);
+  if (share === 100) return 'The whole photo is marked: click or rub out what should stay.';
   const warning = share > 50 ? ': so much rarely comes out well' : '';
   return `Marked: ${things} (${size}% of the photo${warning})`;
 }
