@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,6 +23,8 @@ from unsay.web import work
 from unsay.web.settings import Settings, cores
 
 T = TypeVar("T")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VIPS_CONCURRENCY")
+"""What numerical libraries and libvips take their number of threads from."""
 
 
 class Refused(UnsayError):
@@ -114,10 +117,15 @@ class Jobs:
 
     def _new_pool(self) -> ProcessPool:
         settings = self.settings
+        threads = max(1, cores() // settings.jobs)
+        for (
+            name
+        ) in THREADS:  # libraries read these as a worker imports them; more threads than cores halve the work done
+            os.environ.setdefault(name, str(threads))
         pool = ProcessPool(
             max_workers=settings.jobs,
             initializer=work.set_up,
-            initargs=(settings.bundle, max(1, cores() // settings.jobs), settings.max_megapixels, settings.job_bytes),
+            initargs=(settings.bundle, threads, settings.max_megapixels, settings.job_bytes),
             context=multiprocessing.get_context("spawn"),  # a fork would share the networks' threads
         )
         with _sigint_blocked():
