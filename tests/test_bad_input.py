@@ -85,7 +85,7 @@ TABLE = [
     ("hole grown over all", "erase good.jpg red --grow 120", 2, "grown by 120 pixels covers the whole photo"),
     ("empty word", ["erase", "good.jpg", ""], 2, "the word '' is empty"),
     ("blank word", ["erase", "good.jpg", "red", "  "], 2, "is empty: name a thing"),
-    ("no word", "erase good.jpg", 2, "Missing argument 'WORD"),
+    ("no word", "erase good.jpg", 2, "no word was given"),
     ("no photo", "erase", 2, "Missing argument 'PHOTO'"),
     (
         "10,000 words",

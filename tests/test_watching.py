@@ -24,6 +24,8 @@ from unsay.options import EraseOptions, InpaintOptions, SegmentOptions
 from unsay.results import Pixels
 from unsay.watching import Handled, Waiting, Watch
 
+pytestmark = pytest.mark.slow  # it waits for files to be whole
+
 pytestmark = pytest.mark.usefixtures("colour_words", "quick")
 LONG = 30.0
 

@@ -149,6 +149,7 @@ def test_other_shapes_of_the_network_are_told_from_the_tensors(levels: int, refi
     assert config_of(MADF(config).state_dict(), Path("x")) == config
 
 
+@pytest.mark.slow
 def test_a_bundle_of_them_fills_as_the_network_does(
     tensors: dict[str, Tensor], saved: Callable[[Any], Path], tmp_path: Path, make_rgb: Callable[..., Pixels]
 ) -> None:

@@ -111,6 +111,7 @@ def test_half_the_size_costs_rounding_alone(network, file, tmp_path):
     assert (tmp_path / "filler.onnx").stat().st_size < file.stat().st_size - 0.4 * weights_of(network)
 
 
+@pytest.mark.slow
 def test_int8_is_a_quarter_and_near(network, file, tmp_path):
     assert export_network(network, tmp_path / "filler.onnx", int8=True) == ["filler.onnx"]
     small = onnxruntime.InferenceSession(tmp_path / "filler.onnx")
