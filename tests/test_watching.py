@@ -24,9 +24,10 @@ from unsay.options import EraseOptions, InpaintOptions, SegmentOptions
 from unsay.results import Pixels
 from unsay.watching import Handled, Waiting, Watch
 
-pytestmark = pytest.mark.slow  # it waits for files to be whole
-
-pytestmark = pytest.mark.usefixtures("colour_words", "quick")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("colour_words", "quick"),
+]  # slow: it waits for files to be whole
 LONG = 30.0
 
 
