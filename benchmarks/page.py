@@ -9,9 +9,6 @@ A new word is a word not asked before, on a photo that is open.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from page_server import enlarged, server, square_mask
+from page_server import enlarged, publish, server, square_mask
 
 SIZES = {"0.4 megapixels": (768, 576), "3 megapixels": (2000, 1500), "12 megapixels": (4000, 3000)}
 WORDS = [  # no photo is asked twice for the same
@@ -80,13 +77,8 @@ def main() -> None:
         result = {
             "waits": {name: waits(client, size, args.repeats) for name, size in SIZES.items()},
             "repeats": args.repeats,
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
         }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
+    publish(result, args.json)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -57,6 +59,14 @@ def server() -> Iterator[Server]:
             running.process.wait(30)
         if running.files():
             raise RuntimeError(f"{running.files()} files were left")
+
+
+def publish(result: dict[str, object], path: Path | None) -> None:
+    """Print the result with what it was measured on; also to the file `path`."""
+    text = json.dumps(result | {"cores": os.cpu_count(), "python": platform.python_version()}, indent=1)
+    print(text)
+    if path:
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def enlarged(width: int, height: int) -> bytes:

@@ -143,7 +143,7 @@ class _Answer:
         """Answer with an error, unless an answer was begun; the rest of the request is not read."""
         if self.begun:
             return
-        body = json.dumps({"error": str(refused), "status": refused.status, **refused.details}).encode()
+        body = json.dumps(answer_json(refused)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(b"connection", b"close")]
         if refused.status == 401:

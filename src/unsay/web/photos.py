@@ -138,7 +138,8 @@ def word_routes(desk: Desk) -> APIRouter:
             raise Refused(422, f"no format {format[:20]!r}: use one of {', '.join(MASK_SUFFIXES)}")
         labels = from_base64(asked.labels)
         with store.using(id) as photo:
-            given = (photo.folder, format, photo.name, asked.words, asked.scores, labels)
+            shape = (photo.about["height"], photo.about["width"])
+            given = (shape, format, photo.name, asked.words, asked.scores, labels)
             data = await desk.run(request, work.mask_file, *given)
             suffix = MASK_SUFFIXES[format]
             return attachment(data, suffix, f"{stem(photo)}.{format}{suffix}")

@@ -102,9 +102,7 @@ class Store:
                     came += len(chunk)
                     if came > self.settings.max_bytes:
                         raise too_many_bytes(self.settings.max_bytes)
-                    self.make_room(len(chunk))
-                    if self._bytes() + len(chunk) > self.settings.photo_bytes:
-                        raise Refused(429, "there is no room for more photos now: try again in a few seconds")
+                    self._need(len(chunk))
                     photo.bytes += len(chunk)
                     file.write(chunk)
         except OSError as error:
@@ -112,6 +110,13 @@ class Store:
                 raise
             raise Refused(507, FULL_SENTENCE) from None
         return path
+
+    def _need(self, more: int) -> None:
+        """Make room for `more` bytes, if they need any. Raises `Refused` with 429 where there is none."""
+        if self._bytes() + more > self.settings.photo_bytes:
+            self.make_room(more)
+            if self._bytes() + more > self.settings.photo_bytes:
+                raise Refused(429, "there is no room for more photos now: try again in a few seconds")
 
     def keep(self, photo: Opened) -> None:
         """From now on it can be asked for by its id."""

@@ -177,9 +177,10 @@ def cut_out(folder: Path, edits: Edits, mask: Path) -> bytes:
 
 
 @job
-def mask_file(folder: Path, kind: str, name: str, words: list[str], scores: dict[str, float], labels: bytes) -> bytes:
-    """Masks drawn on the photo as "labels", "coco" or "labelme"; `labels` is a PNG, i = the i-th word."""
-    shape = _seen(folder, ()).shape
+def mask_file(
+    shape: tuple[int, int], kind: str, name: str, words: list[str], scores: dict[str, float], labels: bytes
+) -> bytes:
+    """Masks drawn on a photo of `shape` (H, W) as "labels", "coco" or "labelme"; `labels`: a PNG, i = the i-th word."""
     drawn = _labels(labels, shape)
     if drawn is None or drawn.max(initial=0) > len(words):
         raise BadInput(
