@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import unsay
-from unsay.commands import bundles, completing, importing, judging, learning, photos, serving, watching
+from unsay.commands import batching, bundles, completing, importing, judging, learning, photos, serving, watching
 from unsay.commands.console import interruptible, note, one_line, print_json
 from unsay.commands.sections import Sections
 from unsay.entry import INTERRUPTED, INTERRUPTION
@@ -31,6 +31,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+batch = typer.Typer(
+    help="Any number of photos, on all cores or a cluster (needs the extra: pip install 'unsay[batch]').",
+    no_args_is_help=True,
+)
 evaluate = typer.Typer(help="Score a bundle on a data set.", no_args_is_help=True)
 prepare = typer.Typer(help="Make data for training and judging.", no_args_is_help=True)
 train = typer.Typer(help="Train a network (needs the extra: pip install 'unsay[train]').", no_args_is_help=True)
@@ -45,6 +49,10 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (app, "cutout", photos.cutout),
     (app, "watch", watching.watch),
     (app, "serve", serving.serve),
+    (batch, "erase", batching.erase),
+    (batch, "segment", batching.segment),
+    (batch, "inpaint", batching.inpaint),
+    (batch, "cutout", batching.cutout),
     (app, "bundles", bundles.bundles),
     (evaluate, "segment", judging.segment),
     (evaluate, "inpaint", judging.inpaint),
@@ -66,6 +74,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
 for group, name, command in COMMANDS:
     group.command(name)(command)
 for group, name in (
+    (batch, "batch"),
     (evaluate, "evaluate"),
     (prepare, "prepare"),
     (train, "train"),

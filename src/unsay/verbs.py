@@ -204,12 +204,13 @@ def run_segment(
     kind: str = "overlay",
     bundle: AnyBundle = "starter",
     output: Any = None,
+    name: str | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Outcome:
     """Find the words and write their masks as `kind`: "overlay", "labels", "coco" or "labelme".
 
-    Without an `output`, beside a photo given as a path, and as bytes for any other. Raises `NotFound` if none of the
-    words was found.
+    Without an `output`, beside a photo given as a path, and as bytes for any other. `name`: what annotations call the
+    photo, if not as its path does. Raises `NotFound` if none of the words was found.
     """
     start = time.perf_counter()
     target, suffix = _mask_file(photo, kind, output)
@@ -217,8 +218,8 @@ def run_segment(
     opened, _ = open_photo(photo, max_megapixels=max_megapixels)
     check_places(target)
     found = found_pixels(opened.rgb, words, network, options)
-    name = Path(photo).name if is_path(photo) else "photo"
-    value = put(encoded(kind, opened.rgb, found, name=name, suffix=suffix), target)
+    called = name or (Path(photo).name if is_path(photo) else "photo")
+    value = put(encoded(kind, opened.rgb, found, name=called, suffix=suffix), target)
     details = {
         **_about_words(found),
         "format": kind,

@@ -130,10 +130,15 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if text.isprintable() and text.strip() else repr(text)
 
 
+def most_bytes(max_megapixels: float) -> float:
+    """The bytes from which on a file is not even read: no photo of so many megapixels has them."""
+    return math.inf if math.isinf(max_megapixels) else int(max_megapixels * 8e6) + _SLACK_BYTES
+
+
 def _read_bytes(source: Source, max_megapixels: float, what: str) -> tuple[str, bytes]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"the {what} given as bytes", bytes(source)
-    limit = math.inf if math.isinf(max_megapixels) else int(max_megapixels * 8e6) + _SLACK_BYTES
+    limit = most_bytes(max_megapixels)
     if isinstance(source, (str, os.PathLike)):
         return shown(source), _read_path(Path(source), shown(source), limit)
     if not hasattr(source, "read"):

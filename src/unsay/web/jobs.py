@@ -19,12 +19,11 @@ from pebble import ProcessExpired, ProcessPool
 
 from unsay.bundle import load_bundle
 from unsay.errors import BundleError, UnsayError
+from unsay.processes import THREADS, cores
 from unsay.web import work
-from unsay.web.settings import Settings, cores
+from unsay.web.settings import Settings
 
 T = TypeVar("T")
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VIPS_CONCURRENCY")
-"""What numerical libraries and libvips take their number of threads from."""
 
 
 class Refused(UnsayError):

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass, field
 
 from unsay.errors import BadInput
+from unsay.processes import cores
 
 PASSWORD_VARIABLE = "UNSAY_AUTH"
 MEGABYTE = 1_000_000
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_loopback(host: str) -> bool:

@@ -24,7 +24,7 @@ from unsay.inpainting import fill_hole, grown_hole, settled
 from unsay.masks_out import SUFFIXES, encoded, label_image
 from unsay.options import EraseOptions, InpaintOptions, SegmentOptions
 from unsay.photo import Photo
-from unsay.photo.read import block_other_loaders
+from unsay.processes import make_ready
 from unsay.results import Mask, Segmentation
 from unsay.segmentation.pipeline import Seen, find, see
 from unsay.segmentation.sizes import enlarge
@@ -60,9 +60,7 @@ def set_up(bundle: str, threads: int, max_megapixels: float, job_bytes: int) -> 
         import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (job_bytes, job_bytes))
-    cv2.setNumThreads(threads)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot do is told by our answer
-    block_other_loaders()
+    make_ready(threads)
     _SETUP.update(bundle=load_bundle(bundle, threads=threads), max_megapixels=max_megapixels)
 
 

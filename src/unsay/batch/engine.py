@@ -1,0 +1,169 @@
+"""The photos of a batch through Ray Data: here, or on a cluster that is joined. No scheduler of our own.
+
+The items go through in waves, so that what Ray keeps of a run's past stays bounded; within a wave every worker has a
+bundle open and takes the next few photos when it is free. Where a worker dies (memory, a power cut of its machine),
+what it had in hand is given out once more, a photo at a time; a photo whose workers die three times is the reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from unsay.batch.ledger import Item, Record, text
+from unsay.batch.work import Setup, blank
+from unsay.errors import UnsayError
+from unsay.processes import THREADS, cores
+
+WAVE = 256
+"""Photos of a wave for each worker,"""
+LEAST_WAVE = 2048
+"""and at least so many: a wave's end leaves workers idle, and the next opens their bundles anew."""
+ROWS = (4, 1, 1)
+"""Photos that a worker takes at a time, in the first pass and in those over what dead workers left."""
+SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Nothing reported to anybody, and none of Ray's own log on standard error."""
+STORE_BYTES = 256 * 1024 * 1024
+DIED = "its worker died three times over it: out of memory, or a crash; try it alone, on a machine with more memory"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers, and how many threads each has. `address`: of the cluster; None: this machine."""
+
+    number: int
+    threads: int
+    address: str | None = None
+
+
+@contextmanager
+def workers(address: str | None, number: int | None, threads: int) -> Iterator[Workers]:
+    """Start Ray on this machine, or join the cluster at `address` ("auto": the one that runs here).
+
+    `number`: of workers; None: as many as there are cores for. Raises `UnsayError` where there is no such cluster.
+    """
+    os.environ.update(SILENT)
+    ray = _ray()
+    scratch = tempfile.mkdtemp(prefix="unsay-ray-") if address is None else None
+    try:
+        here = number or max(1, cores() // threads)
+        own: dict[str, Any] = {"num_cpus": here * threads, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        own |= {"_node_ip_address": "127.0.0.1", "_temp_dir": scratch}
+        joined = {"address": address} if address else own
+        variables = {name: str(threads) for name in THREADS}
+        try:
+            ray.init(
+                **joined, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.CRITICAL
+            )
+        except Exception as error:
+            where = f"the cluster at {address}" if address else "Ray on this machine"
+            raise UnsayError(f"cannot start with {where}: {' '.join(str(error).split())[:300]}") from error
+        try:
+            _quiet(ray)
+            all_of_it = int(ray.cluster_resources().get("CPU", 1)) // threads
+            yield Workers(number or max(1, all_of_it), threads, address)
+        finally:
+            ray.shutdown()
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def records(items: Iterable[Item], setup: Setup, use: Workers) -> Iterator[Record]:
+    """The record of each item, as they are done: in no certain order."""
+    waiting = iter(items)
+    size = max(LEAST_WAVE, WAVE * use.number)
+    while wave := list(itertools.islice(waiting, size)):
+        yield from _wave(wave, setup, use)
+
+
+def _wave(items: list[Item], setup: Setup, use: Workers) -> Iterator[Record]:
+    left = {item["result"]: item for item in items}
+    for rows in ROWS:
+        for record in _pass(list(left.values()), setup, use, rows):
+            del left[record["result"]]
+            yield record
+        if not left:
+            return
+    for item in left.values():
+        yield blank(item) | {"status": 1, "error": DIED}
+
+
+def _pass(items: Sequence[Item], setup: Setup, use: Workers, rows: int) -> Iterator[Record]:
+    """The records of the items whose workers lived."""
+    import json
+
+    import pyarrow as pa
+    import ray.data
+
+    lines = [text(item) for item in items]
+    blocks = [pa.table({"item": lines[start : start + rows]}) for start in range(0, len(lines), rows)]
+    pool = ray.data.ActorPoolStrategy(size=min(use.number, len(blocks)), max_tasks_in_flight_per_actor=2)
+    arguments: dict[str, Any] = {"fn_constructor_args": (setup,), "compute": pool, "num_cpus": use.threads}
+    arguments |= {"batch_size": None, "batch_format": "pyarrow", "max_restarts": -1, "max_task_retries": 0}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")  # there is no other way to bound retries yet
+        done = ray.data.from_arrow(blocks).map_batches(Worker, **arguments)
+    try:
+        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from (json.loads(line) for line in batch["record"].to_pylist())
+    except ray.exceptions.RayError as error:
+        raise UnsayError(f"the workers cannot go on: {_cause(error)}; run the same command to go on") from error
+
+
+class Worker:
+    """A process with its bundle open; Ray Data makes one for each actor and hands it blocks of items."""
+
+    def __init__(self, setup: Setup) -> None:
+        from unsay.bundle import load_bundle
+        from unsay.processes import make_ready
+
+        make_ready(setup.threads)
+        self.setup = setup
+        self.bundle = load_bundle(setup.job.bundle, threads=setup.threads, precision=setup.job.precision)
+        if setup.job.digest != setup.digest:
+            raise UnsayError(f"this machine has another bundle {setup.job.bundle!r}: give all machines the same")
+
+    def __call__(self, batch: Any) -> Any:
+        """A table of items, one line of JSON each -> a table of records."""
+        import json
+
+        import pyarrow as pa
+
+        from unsay.batch.work import do
+
+        items = [json.loads(line) for line in batch["item"].to_pylist()]
+        return pa.table({"record": [text(do(item, self.setup, self.bundle)) for item in items]})
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UnsayError("unsay batch needs Ray: pip install 'unsay[batch]'") from error
+    return ray
+
+
+def _quiet(ray: Any) -> None:
+    """Ray Data's own bars and reports off; a worker's death is no reason to stop."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in one line: Ray wraps errors in whole tracebacks."""
+    lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
