@@ -59,6 +59,7 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
     (evaluate, "erase", judging.erase),
     (evaluate, "presence", judging.presence),
     (prepare, "scenes", learning.scenes),
+    (prepare, "pairs", learning.pairs),
     (train, "segment", learning.segment),
     (train, "inpaint", learning.inpaint),
     (ablate, "segment", learning.ablate_segment),

@@ -5,12 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import os
 import signal
-import socket
 import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +18,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from training import processes
+from training.processes import free_port, torchrun
 
 from unsay.errors import BadInput, UnsayError
 from unsay.models.madf import MADF, MADFConfig
@@ -345,21 +343,10 @@ class Still(MADF):
                 module.eval()
 
 
-def start(config: InpaintConfig, still: bool = False, **environment: str) -> subprocess.Popen[bytes]:
+def start(config: InpaintConfig, still: bool = False, **environment: str) -> subprocess.Popen[str]:
     """The run in a process of its own."""
-    code = f"""
-        import importlib.util, sys
-        from unsay.training.config import config_from
-        spec = importlib.util.spec_from_file_location("doubles", {__file__!r})
-        sys.modules["doubles"] = tests = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tests)
-        config = config_from({dataclasses.asdict(config)!r}, tests.InpaintConfig, "test")
-        if {still}:
-            tests.inpaint.MADF = tests.Still
-        tests.train_inpaint(config)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+    call = f"{'tests.inpaint.MADF = tests.Still; ' if still else ''}tests.train_inpaint(config)"
+    return processes.start(__file__, config, call, environment)
 
 
 @pytest.mark.slow
@@ -406,16 +393,3 @@ def test_another_number_of_processes_cannot_go_on(tiny: Tiny, tmp_path: Path) ->
     torch.save({**train(config, max_minutes=0), "ranks": 2}, tmp_path / "last.ckpt")
     with pytest.raises(BadInput, match="begun by 2 processes, not 1"):
         train(config, resume=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def torchrun(rank: int, port: int) -> dict[str, str]:
-    """What torchrun tells each process."""
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    world = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
-    return {name: str(value) for name, value in {**names, **world}.items()}

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
-import socket
 import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from training import processes
+from training.processes import free_port, torchrun
 
 from unsay.errors import BadInput
 from unsay.models.region_encoder import RegionTransformer, TransformerConfig
@@ -274,20 +272,12 @@ def test_the_other_objectives_learn_too(data: Path, tmp_path: Path, objective: s
 # --- killed, and several processes ------------------------------------------------------------------------------------
 
 
-def start(config: SegmentConfig, dropout: float = 0.1, **environment: str) -> subprocess.Popen[bytes]:
-    """The run in a process of its own."""
-    code = f"""
-        import importlib.util, sys
-        from unsay.training.config import config_from
-        spec = importlib.util.spec_from_file_location("doubles", {__file__!r})
-        sys.modules["doubles"] = tests = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tests)
-        values = {dataclasses.asdict(config)!r}
-        config = config_from(values, tests.SegmentConfig, "test")
-        tests.train_segment(config, networks=tests.doubles({dropout}))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+def start(
+    config: SegmentConfig, dropout: float = 0.1, arguments: str = "", **environment: str
+) -> subprocess.Popen[str]:
+    """The run in a process of its own; `arguments`: further ones of `train_segment`."""
+    call = f"tests.train_segment(config, networks=tests.doubles({dropout}), {arguments})"
+    return processes.start(__file__, config, call, environment, stderr=subprocess.PIPE)
 
 
 @pytest.mark.slow
@@ -316,7 +306,7 @@ def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
     machine = MachineConfig(accelerator="cpu", devices=2, strategy="ddp", threads=1)
     config = tiny(data, tmp_path / "two", batch=4, machine=machine)
     ranks = [start(config, still, **torchrun(rank, port)) for rank in range(2)]
-    assert [process.wait(120) for process in ranks] == [0, 0]
+    assert [ended(process)[0] for process in ranks] == [0, 0]
     patches, groups = torch.rand(4, 16, 12), torch.ones(4, 1, 16)  # weights without effect, such as keys' biases, drift
     ours, theirs = (
         read_checkpoint(path, doubles(still))[1](patches, groups) for path in (tmp_path / "two" / "last.ckpt", one)
@@ -326,14 +316,47 @@ def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
     assert not torch.allclose(untrained, theirs, atol=1e-2)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.mark.slow
+def test_two_processes_go_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
+    """Stopped in the middle of an epoch, both of them, and started again: the same numbers as without."""
+    machine = MachineConfig(accelerator="cpu", devices=2, strategy="ddp", threads=1)
+    weights = []
+    for name, stages in (("whole", [""]), ("broken", ["max_minutes=0", "resume=True, max_minutes=0", "resume=True"])):
+        config = tiny(data, tmp_path / name, batch=4, machine=machine)
+        for arguments in stages:
+            port = free_port()
+            ranks = [start(config, 0.1, arguments, **torchrun(rank, port)) for rank in range(2)]
+            assert [ended(process) for process in ranks] == [(0, ""), (0, "")]
+        weights.append(torch.load(tmp_path / name / "last.ckpt", weights_only=True))
+    assert weights[0]["global_step"] == weights[1]["global_step"] == 6
+    assert equal_runs(*weights)
 
 
-def torchrun(rank: int, port: int) -> dict[str, str]:
-    """What torchrun tells each process."""
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    world = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": 0, "GLOO_SOCKET_IFNAME": "lo"}
-    return {name: str(value) for name, value in {**names, **world}.items()}
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_others_with_a_message(data: Path, tmp_path: Path, lost: int) -> None:
+    """kill -9 on one of two: the other says so, and the last checkpoint goes on."""
+    port = free_port()
+    machine = MachineConfig(accelerator="cpu", devices=2, strategy="ddp", threads=1)
+    config = tiny(data, tmp_path / "run", batch=4, machine=machine, epochs=200, save_minutes=0.0)
+    ranks = [start(config, **torchrun(rank, port)) for rank in range(2)]
+    last = tmp_path / "run" / "last.ckpt"
+    while not last.is_file():
+        assert all(process.poll() is None for process in ranks)
+        time.sleep(0.05)
+    time.sleep(0.5)
+    ranks[lost].kill()
+    status, told = ended(ranks[1 - lost])
+    assert status == 1
+    assert "another of the 2 processes is gone: start all of them again with --resume" in told
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert 0 < step < 600
+    again = [start(config, 0.1, "resume=True, max_minutes=0", **torchrun(rank, port)) for rank in range(2)]
+    assert [ended(process)[0] for process in again] == [0, 0]
+    assert torch.load(last, weights_only=True)["global_step"] == step + 1
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """How a process ended, and what it said last."""
+    told = process.communicate(timeout=120)[1]
+    return process.returncode, "\n".join(line for line in told.splitlines() if line.startswith("unsay: "))

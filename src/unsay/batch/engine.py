@@ -8,18 +8,19 @@ what it had in hand is given out once more, a photo at a time; a photo whose wor
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 from unsay.batch.ledger import Item, Record, text
-from unsay.batch.work import Setup, blank
 from unsay.errors import UnsayError
 from unsay.processes import THREADS, cores
 
@@ -27,12 +28,12 @@ WAVE = 256
 """Photos of a wave for each worker,"""
 LEAST_WAVE = 2048
 """and at least so many: a wave's end leaves workers idle, and the next opens their bundles anew."""
-ROWS = (4, 1, 1)
-"""Photos that a worker takes at a time, in the first pass and in those over what dead workers left."""
+ROWS = 4
+"""Photos that a worker takes at a time; in the passes over what dead workers left it is one."""
+PASSES = 3
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Nothing reported to anybody, and none of Ray's own log on standard error."""
 STORE_BYTES = 256 * 1024 * 1024
-DIED = "its worker died three times over it: out of memory, or a crash; try it alone, on a machine with more memory"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,23 @@ class Workers:
     address: str | None = None
 
 
+class Task(Protocol):
+    """What each worker is made of; it travels to the workers' machines."""
+
+    @property
+    def rows(self) -> int:
+        """Items that a worker takes at a time."""
+        ...
+
+    def prepare(self) -> Callable[[Item], Record]:
+        """Called once in each worker: what makes a record of an item, and never raises."""
+        ...
+
+    def died(self, item: Item) -> Record:
+        """The record of an item whose workers died."""
+        ...
+
+
 @contextmanager
 def workers(address: str | None, number: int | None, threads: int) -> Iterator[Workers]:
     """Start Ray on this machine, or join the cluster at `address` ("auto": the one that runs here).
@@ -51,7 +69,9 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
     `number`: of workers; None: as many as there are cores for. Raises `UnsayError` where there is no such cluster.
     """
     os.environ.update(SILENT)
-    ray = _ray()
+    import ray
+    import ray.data
+
     scratch = tempfile.mkdtemp(prefix="unsay-ray-") if address is None else None
     try:
         here = number or max(1, cores() // threads)
@@ -77,37 +97,34 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def records(items: Iterable[Item], setup: Setup, use: Workers) -> Iterator[Record]:
-    """The record of each item, as they are done: in no certain order."""
+def records(items: Iterable[Item], task: Task, use: Workers) -> Iterator[Record]:
+    """The record of each item, as they are done: in no certain order. Items and records are told by their `result`."""
     waiting = iter(items)
     size = max(LEAST_WAVE, WAVE * use.number)
     while wave := list(itertools.islice(waiting, size)):
-        yield from _wave(wave, setup, use)
+        yield from _wave(wave, task, use)
 
 
-def _wave(items: list[Item], setup: Setup, use: Workers) -> Iterator[Record]:
+def _wave(items: list[Item], task: Task, use: Workers) -> Iterator[Record]:
     left = {item["result"]: item for item in items}
-    for rows in ROWS:
-        for record in _pass(list(left.values()), setup, use, rows):
+    for number in range(PASSES):
+        for record in _pass(list(left.values()), task, use, 1 if number else task.rows):
             del left[record["result"]]
             yield record
         if not left:
             return
-    for item in left.values():
-        yield blank(item) | {"status": 1, "error": DIED}
+    yield from (task.died(item) for item in left.values())
 
 
-def _pass(items: Sequence[Item], setup: Setup, use: Workers, rows: int) -> Iterator[Record]:
+def _pass(items: Sequence[Item], task: Task, use: Workers, rows: int) -> Iterator[Record]:
     """The records of the items whose workers lived."""
-    import json
-
     import pyarrow as pa
     import ray.data
 
     lines = [text(item) for item in items]
     blocks = [pa.table({"item": lines[start : start + rows]}) for start in range(0, len(lines), rows)]
     pool = ray.data.ActorPoolStrategy(size=min(use.number, len(blocks)), max_tasks_in_flight_per_actor=2)
-    arguments: dict[str, Any] = {"fn_constructor_args": (setup,), "compute": pool, "num_cpus": use.threads}
+    arguments: dict[str, Any] = {"fn_constructor_args": (task,), "compute": pool, "num_cpus": use.threads}
     arguments |= {"batch_size": None, "batch_format": "pyarrow", "max_restarts": -1, "max_task_retries": 0}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ray_remote_args")  # there is no other way to bound retries yet
@@ -120,37 +137,23 @@ def _pass(items: Sequence[Item], setup: Setup, use: Workers, rows: int) -> Itera
 
 
 class Worker:
-    """A process with its bundle open; Ray Data makes one for each actor and hands it blocks of items."""
+    """A process that is ready for its task; Ray Data makes one for each actor and hands it blocks of items."""
 
-    def __init__(self, setup: Setup) -> None:
-        from unsay.bundle import load_bundle
-        from unsay.processes import make_ready
-
-        make_ready(setup.threads)
-        self.setup = setup
-        self.bundle = load_bundle(setup.job.bundle, threads=setup.threads, precision=setup.job.precision)
-        if setup.job.digest != setup.digest:
-            raise UnsayError(f"this machine has another bundle {setup.job.bundle!r}: give all machines the same")
+    def __init__(self, task: Task) -> None:
+        self.do = task.prepare()
 
     def __call__(self, batch: Any) -> Any:
         """A table of items, one line of JSON each -> a table of records."""
-        import json
-
         import pyarrow as pa
 
-        from unsay.batch.work import do
-
-        items = [json.loads(line) for line in batch["item"].to_pylist()]
-        return pa.table({"record": [text(do(item, self.setup, self.bundle)) for item in items]})
+        return pa.table({"record": [text(self.do(json.loads(item))) for item in batch["item"].to_pylist()]})
 
 
-def _ray() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise UnsayError("unsay batch needs Ray: pip install 'unsay[batch]'") from error
-    return ray
+def check_installed() -> None:
+    """Raise `UnsayError` where the extra is missing."""
+    missing = [name for name in ("ray", "pyarrow", "fsspec") if find_spec(name) is None]
+    if missing:
+        raise UnsayError(f"this needs {', '.join(missing)}: pip install 'unsay[batch]'")
 
 
 def _quiet(ray: Any) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unsay.batch.engine import Workers, records, workers
+from unsay.batch.engine import Workers, check_installed, records, workers
 from unsay.batch.job import Job
 from unsay.batch.journal import Journal, drop_state, read_kept, write_manifest
 from unsay.batch.ledger import Ledger, Record
@@ -94,6 +94,7 @@ def run_batch(
     mask, words, bundle and options. A run that ends in whatever way is gone on with by running it again; the result is
     the same. Raises `BadInput` for what cannot be used, `UnsayError` where the destination is full or the cluster gone.
     """
+    check_installed()
     job.check()
     how.check()
     listed, place = open_source(source), open_place(destination)

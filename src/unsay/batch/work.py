@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from unsay.batch.engine import ROWS
 from unsay.batch.job import Job
 from unsay.batch.ledger import Item, Record
 from unsay.batch.places import Place, open_place, split_url
-from unsay.bundle import Bundle
+from unsay.bundle import Bundle, load_bundle
 from unsay.errors import BadInput, NotFound, UnsayError
 from unsay.photo.read import most_bytes
+from unsay.processes import make_ready
 
+DIED = "its worker died three times over it: out of memory, or a crash; try it alone, on a machine with more memory"
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors in writing after which nothing else can be written either."""
 
@@ -30,6 +34,19 @@ class Setup:
     destination: str
     threads: int
     digest: str
+    rows: int = ROWS
+
+    def prepare(self) -> Callable[[Item], Record]:
+        """Make this process ready, its bundle open. Raises `UnsayError` for a bundle unlike the driver's."""
+        make_ready(self.threads)
+        bundle = load_bundle(self.job.bundle, threads=self.threads, precision=self.job.precision)
+        if self.job.digest != self.digest:
+            raise UnsayError(f"this machine has another bundle {self.job.bundle!r}: give all machines the same")
+        return lambda item: do(item, self, bundle)
+
+    def died(self, item: Item) -> Record:
+        """The record of a photo over which three workers died."""
+        return blank(item) | {"status": 1, "error": DIED}
 
 
 def do(item: Item, setup: Setup, bundle: Bundle) -> Record:

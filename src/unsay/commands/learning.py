@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from unsay.commands.console import working
+from unsay.commands.batching import Address, Number, Threads
+from unsay.commands.console import note, print_path, working
 from unsay.commands.judging import LimitCount, Split
 from unsay.errors import UnsayError
 
@@ -24,6 +25,8 @@ EXTRA = {
     "transformers",
     "safetensors",
     "huggingface_hub",
+    "webdataset",
+    "fsspec",
 }
 """Top-level modules that only the `[train]` extra brings."""
 
@@ -51,6 +54,37 @@ def scenes(
 
         prepare_scenes(cutouts, backgrounds, output, split, count, size=(wanted[0], wanted[1]), seed=seed)
     print(output)
+
+
+def pairs(
+    config: Config,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DST", help="A folder or a bucket's path for the prepared shards.")
+    ],
+    address: Address = None,
+    workers: Number = None,
+    threads: Threads = 1,
+) -> None:
+    """Prepare shards of image-sentence pairs for `kind: shards`: their nouns, groups and what else a step reads.
+
+    FILE is the training's configuration, its data the downloaded shards (`kind: webdataset`). Shards that were prepared
+    with the same settings are passed over; corrupt pairs are left out and counted.
+    """
+    with learning_half():
+        from unsay.training.config import load_config
+        from unsay.training.segment_config import SegmentConfig
+        from unsay.training.shards.preparing import prepare_pairs
+
+        def tell(done: int, of: int, record: dict[str, Any]) -> None:
+            note(f"{done} of {of} shards: {record['result']}{': ' + record['error'] if 'error' in record else ''}")
+
+        settings = load_config(config, SegmentConfig)
+        totals = prepare_pairs(settings, output, address=address, number=workers, threads=threads, tell=tell)
+    skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(totals.skipped.items()))
+    note(f"{totals.pairs} pairs in {totals.shards} shards, {totals.unchanged} of them as they were; left out: {skipped or 0}")
+    print_path(output)
+    if totals.failed:
+        raise UnsayError(f"{len(totals.failed)} of {totals.shards} shards failed: run the same command to try them again")
 
 
 def segment(config: Config, resume: Resume = False, minutes: Minutes = None) -> None:

@@ -120,7 +120,7 @@ def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataMo
     """Run the trainer to its end, or from the checkpoint `resume_from` on; every process leaves the group it joined.
 
     A process that ends while its group stands may be aborted by the group's threads. Raises `UnsayError` where the
-    process was asked to stop before the last step, once the checkpoint is written.
+    process was asked to stop before the last step, once the checkpoint is written, and where another process is gone.
     """
     asked = StopRequest()
     trainer.callbacks.insert(0, asked)  # type: ignore[attr-defined]
@@ -133,12 +133,24 @@ def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataMo
             warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning's own, on every run
             trainer.fit(model, datamodule=data, ckpt_path=resume_from and str(resume_from), weights_only=True)
         trainer.strategy.barrier()
+    except RuntimeError as error:
+        if trainer.world_size > 1 and is_loss(error):
+            raise UnsayError(
+                f"another of the {trainer.world_size} processes is gone: start all of them again with --resume, which goes "
+                "on from the last checkpoint"
+            ) from error
+        raise
     finally:
         if distributed.is_available() and distributed.is_initialized() and not joined_before:
             distributed.destroy_process_group()
     if asked.signal and trainer.global_step < trainer.num_training_batches:
         steps = f"step {trainer.global_step} of {trainer.num_training_batches}"
         raise UnsayError(f"stopped by {signal.Signals(asked.signal).name} after {steps}: --resume goes on from there")
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error of torch's says that a process of the group no longer answers; gloo has no type for that."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
 
 
 def _logger(out: str) -> Logger:

@@ -72,7 +72,7 @@ def photo_nouns(photos: Iterable[Sequence[str]], config: NounConfig) -> PhotoNou
     ends: list[int] = []
     ids: list[int] = []
     counts: list[int] = []
-    for nouns in _counted(photos, config):
+    for nouns in counted(photos, config):
         ids += [numbers.setdefault(noun, len(numbers)) for noun in nouns]
         counts += nouns.values()
         ends.append(len(ids))
@@ -95,8 +95,8 @@ def noun_embeddings(words: Sequence[str], templates: Sequence[str], embed: Embed
     return F.normalize(total, dim=-1)
 
 
-def _counted(photos: Iterable[Sequence[str]], config: NounConfig) -> Iterator[Mapping[str, int]]:
-    """Photo by photo: noun -> in how many of its sentences it stands."""
+def counted(photos: Iterable[Sequence[str]], config: NounConfig) -> Iterator[Mapping[str, int]]:
+    """Photo by photo, given as its sentences: noun -> in how many of them it stands."""
     ours, theirs = itertools.tee(photos)
     nouns = nouns_of((s for sentences in theirs for s in sentences), config.phrases, config.processes)
     for sentences in ours:

@@ -16,7 +16,9 @@ from unsay.errors import BadInput
 from unsay.results import Pixels
 from unsay.training.scenes import read_scenes
 
-KINDS = ("tsv", "coco", "webdataset")
+KINDS = ("tsv", "coco", "webdataset", "shards")
+SHARDS = "shards"
+"""Prepared shards, which are streamed (`unsay.training.shards`) and have no reader of this kind."""
 Captions = dict[str, list[str]]
 """Photo name -> its sentences."""
 
@@ -26,7 +28,8 @@ class DataConfig:
     """Where the pairs are: `kind` is one of `KINDS`, `path` their folder.
 
     `captions` and `images`, inside `path`: the file of sentences and the folder of photos (tsv and coco). `scenes`:
-    folders of composed scenes (`unsay prepare scenes`) whose photos come after those.
+    folders of composed scenes (`unsay prepare scenes`) whose photos come after those. `mixed`: of prepared shards, how
+    many are drawn together and their pairs shuffled.
     """
 
     kind: str = "tsv"
@@ -34,6 +37,7 @@ class DataConfig:
     captions: str = "captions-train.tsv"
     images: str = "images"
     scenes: tuple[str, ...] = ()
+    mixed: int = 4
 
 
 class PairReader(Protocol):
@@ -133,6 +137,8 @@ def _open(data: DataConfig, cache: Path) -> PairReader:
         from unsay.training.pairs_shards import open_shards
 
         return open_shards(folder, cache)
+    if data.kind == SHARDS:
+        raise BadInput("prepared shards are streamed by `unsay train segment`, and read by nothing else")
     if data.kind not in KINDS:
         raise BadInput(f"unknown data.kind {data.kind!r}; known: {', '.join(KINDS)}")
     read = read_coco if data.kind == "coco" else read_captions
@@ -177,8 +183,12 @@ def read_coco(path: Path) -> Captions:
 
 def decode(reader: PairReader, index: int) -> Pixels:
     """Photo `index` as [H, W, 3] uint8 RGB. Raises `BadInput` where it cannot be read or decoded."""
-    data = reader.photo(index)
+    return decode_photo(reader.photo(index), reader.name(index))
+
+
+def decode_photo(data: bytes, name: str) -> Pixels:
+    """A stored photo as [H, W, 3] uint8 RGB. Raises `BadInput` where it cannot be decoded."""
     photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     if photo is None:
-        raise BadInput(f"the photo {reader.name(index)} ({len(data)} bytes) cannot be decoded: replace or remove it")
+        raise BadInput(f"the photo {name} ({len(data)} bytes) cannot be decoded: replace or remove it")
     return np.asarray(photo, np.uint8)

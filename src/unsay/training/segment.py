@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,10 +19,15 @@ from torch import Tensor, nn
 from unsay.training.checkpoints import CHECKPOINT, Checkpoints, Minutes, is_finished, read_stored, same_ranks
 from unsay.training.config import config_from
 from unsay.training.machine import fit, make_trainer, settle
+from unsay.training.pairs_readers import SHARDS
 from unsay.training.segment_config import SegmentConfig, check_config
-from unsay.training.segment_data import Batch, SegmentData, coverage
+from unsay.training.segment_batches import Batch
+from unsay.training.segment_data import SegmentData, coverage
 from unsay.training.segment_loss import image_sentence_loss, noun_loss
 from unsay.training.segment_networks import Networks, build_networks
+
+if TYPE_CHECKING:
+    from unsay.training.shards.streaming import StreamData
 
 SHARPEST = 100.0
 """1/T never grows beyond this (as in CLIP: Radford et al. 2021, section 2.5)."""
@@ -58,6 +63,10 @@ class Segmenter(pl.LightningModule):
         loss = torch.stack(list(losses.values())).sum()
         self.log_dict({f"loss_{name}": value.detach() for name, value in losses.items()})
         self.log("loss", loss.detach(), prog_bar=True)
+        if batch.position is not None:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            data.passed(batch.position)
+            self.log("skipped", float(data.skipped))
         return loss
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -145,11 +154,20 @@ def train_segment(
         return last
     networks = networks or build_networks(config)
     settle(config.machine, config.seed)
-    model, data = Segmenter(config, networks), SegmentData(config, networks)
+    model, data = Segmenter(config, networks), open_data(config, networks)
     callbacks = [Minutes(max_minutes), Checkpoints(last, config.save_minutes, lambda: data.steps)]
     trainer = make_trainer(config.machine, config.out, callbacks, config.clip_norm)
     fit(trainer, model, data, last if resume else None)
     return last
+
+
+def open_data(config: SegmentConfig, networks: Networks) -> SegmentData | StreamData:
+    """The data module that `config.data.kind` asks for. Raises `BadInput`."""
+    if config.data.kind == SHARDS:
+        from unsay.training.shards.streaming import StreamData  # it needs Ray's and webdataset's packages
+
+        return StreamData(config, networks)
+    return SegmentData(config, networks)
 
 
 def read_checkpoint(path: Path, networks: Networks | None = None) -> tuple[SegmentConfig, nn.Module]:

@@ -23,9 +23,9 @@ from unsay.training.nouns import Embed, noun_embeddings
 from unsay.training.pairs_readers import read_captions
 from unsay.training.segment import read_checkpoint, train_segment
 from unsay.training.segment_ablation_config import VARIANTS, AblationConfig, run_config
-from unsay.training.segment_bundle import WORDNET, export_lexicon, section, spaced
+from unsay.training.segment_bundle import WORDNET, export_lexicon, section
 from unsay.training.segment_config import SegmentConfig
-from unsay.training.segment_data import SegmentData
+from unsay.training.segment_data import SegmentData, spaced
 from unsay.training.segment_files import write_atomically
 from unsay.training.segment_networks import Networks
 

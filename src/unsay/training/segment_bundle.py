@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,12 +20,15 @@ from unsay.segmentation.lexicon import pack_rows
 from unsay.segmentation.recognition import Constants
 from unsay.training.bundling import write_part
 from unsay.training.nouns import noun_embeddings
-from unsay.training.segment import read_checkpoint
+from unsay.training.segment import open_data, read_checkpoint
 from unsay.training.segment_config import SegmentConfig
-from unsay.training.segment_data import Pairs, SegmentData, coverage
+from unsay.training.segment_data import SegmentData, coverage
 from unsay.training.segment_export import quantise_weights, round_half, save, to_onnx
 from unsay.training.segment_networks import build_networks, export_trunk
 from unsay.training.text_export import export_any_text
+
+if TYPE_CHECKING:
+    from unsay.training.shards.streaming import StreamData
 
 WORDNET = Path(__file__).parent / "data" / "wordnet.json"
 CONSTANTS = Path(__file__).parent / "data" / "recognition.json"
@@ -89,7 +91,7 @@ def export_segment(checkpoint: Path, bundle_dir: Path, *, text: str = "") -> Non
     export_regions(encoder, trunk, bundle_dir / "regions.onnx")
     wordnet = json.loads(WORDNET.read_text())
     text_from = export_any_text(text, config.text_weights, bundle_dir)
-    data = SegmentData(config, build_networks(config))
+    data = open_data(config, build_networks(config))
     data.prepare_data()
     data.setup()
     export_lexicon(config, encoder, data, wordnet, bundle_dir)
@@ -99,7 +101,7 @@ def export_segment(checkpoint: Path, bundle_dir: Path, *, text: str = "") -> Non
         section(config),
         files=FILES,
         licence="CC-BY-NC-4.0",
-        training={"segment": _training(config, len(data.pairs), text_from)},
+        training={"segment": _training(config, data.photos, text_from)},
     )
 
 
@@ -118,10 +120,11 @@ def export_regions(encoder: StarterEncoder, trunk: EfficientNetLite, path: Path)
 
 
 def export_lexicon(
-    config: SegmentConfig, encoder: StarterEncoder, data: SegmentData, wordnet: dict[str, Any], out: Path
+    config: SegmentConfig, encoder: StarterEncoder, data: SegmentData | StreamData, wordnet: dict[str, Any], out: Path
 ) -> None:
     """Write `words.json` and `words.npz` (see `unsay.segmentation.lexicon`)."""
-    vocabulary, total = by_frequency(data.pairs)
+    total = data.frequency()
+    vocabulary = sorted(total, key=lambda w: (-total[w], w))
     index = {w: i for i, w in enumerate(vocabulary)}
     above = {w: a for w, a in wordnet["above"].items() if w in index}
     named = [w for w in vocabulary if total[w] >= NAMED_FROM and w not in UNNAMED and w in {*above, *ALSO_NAMED}]
@@ -143,18 +146,10 @@ def export_lexicon(
         noun_embeddings(w, config.nouns.templates, embed) for w in (vocabulary, [n[0] for n in wordnet["names"]])
     )
     nouns, classes = (v.numpy() for v in vectors)
-    mean, spread = reference(reference_bank(encoder, data.pairs, config))
+    mean, spread = reference(reference_bank(encoder, data, config))
     bank = {"bank_mean": mean.numpy(), "bank_spread": spread.half().numpy()}
     packed = pack_rows("vocabulary", nouns) | pack_rows("classes", classes)
     np.savez(out / "words.npz", allow_pickle=False, **packed, **bank)
-
-
-def by_frequency(pairs: Pairs) -> tuple[list[str], dict[str, int]]:
-    """The nouns, those of most photos first, and the number of photos of each."""
-    ids = np.concatenate([pairs.nouns.of(int(photo))[0] for photo in pairs.photos])
-    counts = np.bincount(ids, minlength=len(pairs.nouns.words))
-    total = dict(zip(pairs.nouns.words, counts.tolist(), strict=True))
-    return sorted(total, key=lambda w: (-total[w], w)), total
 
 
 def reference(bank: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,24 +158,20 @@ def reference(bank: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def reference_bank(encoder: StarterEncoder, pairs: Pairs, config: SegmentConfig, regions: int = 8) -> Tensor:
-    """Embeddings of the `regions` largest regions of `BANK` photos, evenly spaced, [M, E]."""
+def reference_bank(
+    encoder: StarterEncoder, data: SegmentData | StreamData, config: SegmentConfig, regions: int = 8
+) -> Tensor:
+    """Embeddings of the `regions` largest regions of `BANK` photos of the data, [M, E]."""
     rounded = copy.deepcopy(encoder).eval()
     round_half(rounded)
-    chosen = spaced(range(len(pairs)), BANK)
-    samples = [pairs[0, photo] for photo in chosen]
-    shares = coverage(torch.stack([s.groups for s in samples]), config.groups, pairs.networks.grid)
+    samples = data.some(BANK)
+    shares = coverage(torch.stack([s.groups for s in samples]), config.groups, data.networks.grid)
     found = []
     for sample, share in zip(samples, shares, strict=True):
         largest = share.sum(-1).argsort(descending=True, stable=True)[:regions]
         embeddings = rounded(sample.inputs[None].float(), share[None])[0]
         found.append(embeddings[largest[share.sum(-1)[largest] > 0]])
     return torch.cat(found)
-
-
-def spaced(numbers: Sequence[int], count: int) -> list[int]:
-    """`count` of the numbers, evenly spaced; all of them if there are no more."""
-    return [numbers[i * len(numbers) // count] for i in range(count)] if count < len(numbers) else list(numbers)
 
 
 def section(config: SegmentConfig) -> dict[str, Any]:
@@ -200,7 +191,9 @@ def section(config: SegmentConfig) -> dict[str, Any]:
 
 
 def _training(config: SegmentConfig, photos: int, text: str) -> dict[str, Any]:
-    data = f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)"
+    data = f"{photos} pairs of {config.data.path}"
+    if config.data.kind == "tsv":
+        data = f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)"
     if config.data.scenes:
         scenes = ", ".join(config.data.scenes)
         data = f"{photos} photos: Flickr8k (Hodosh et al. 2013; research use) and composed scenes of {scenes}"

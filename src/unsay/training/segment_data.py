@@ -1,15 +1,15 @@
 """Photos and sentences -> the batches that the region encoder learns from, in an order that a step's number determines.
 
-Legend: B photos of a batch, S sentences, N noun-photo pairs, M nouns, E text channels; [h, w] the grid of the groups.
+Legend: B photos of a batch, M nouns, E text channels; [h, w] the grid of the groups.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,36 +22,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from unsay.errors import BadInput
 from unsay.training.nouns import Embed, PhotoNouns, noun_embeddings, photo_nouns, read_nouns
 from unsay.training.pairs_readers import PairReader, decode, open_pairs
+from unsay.training.segment_batches import Sample, collate
 from unsay.training.segment_config import SegmentConfig
 from unsay.training.segment_features import Views
 from unsay.training.segment_files import fingerprint, write_atomically
-from unsay.training.segment_loss import Nouns, Sentences
 from unsay.training.segment_networks import Networks
 
 log = logging.getLogger(__name__)
 EMBEDDED = 1024
 """Sentences whose embeddings are computed between two writes."""
-
-
-class Sample(NamedTuple):
-    """One photo: `inputs` [C, h', w'] fp16 maps or [3, H, W] fp32 pixels, `groups` [h, w] int8, the numbers and counts
-    of its nouns, the embeddings [s, E] of its sentences.
-    """
-
-    inputs: Tensor
-    groups: Tensor
-    nouns: Tensor
-    counts: Tensor
-    sentences: Tensor
-
-
-class Batch(NamedTuple):
-    """The same for B photos: `inputs` [B, ...], `groups` [B, h, w]; all nouns and sentences with their photos."""
-
-    inputs: Tensor
-    groups: Tensor
-    nouns: Nouns
-    sentences: Sentences
 
 
 class Pairs(Dataset[Sample]):
@@ -134,17 +113,6 @@ def steps_an_epoch(photos: int, config: SegmentConfig, ranks: int) -> int:
     return max(1, photos // (config.batch * ranks))
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Samples of one size -> a batch; the weight of a noun is its number of sentences."""
-    inputs, groups, nouns, counts, sentences = (list(column) for column in zip(*samples, strict=True))
-    return Batch(
-        torch.stack(inputs),
-        torch.stack(groups),
-        Nouns(_owners(nouns), torch.cat(nouns), torch.cat(counts).float()),
-        Sentences(torch.cat(sentences), _owners(sentences)),
-    )
-
-
 def coverage(groups: Tensor, most: int, grid: tuple[int, int]) -> Tensor:
     """Groups [B, h, w] -> the share of each of the grid's P patches in each group, [B, `most`, P] fp32."""
     planes = F.one_hot(groups.long(), most).permute(0, 3, 1, 2).float()
@@ -209,6 +177,21 @@ class SegmentData(pl.LightningDataModule):
         """How many steps make an epoch."""
         return steps_an_epoch(len(self.pairs), self.config, self.trainer.world_size if self.trainer else 1)
 
+    @property
+    def photos(self) -> int:
+        """How many photos are trained on."""
+        return len(self.pairs)
+
+    def frequency(self) -> dict[str, int]:
+        """Noun -> in the sentences of how many photos it stands."""
+        ids = np.concatenate([self.pairs.nouns.of(int(photo))[0] for photo in self.pairs.photos])
+        counts = np.bincount(ids, minlength=len(self.words))
+        return dict(zip(self.words, counts.tolist(), strict=True))
+
+    def some(self, count: int) -> list[Sample]:
+        """So many photos, evenly spaced; all if there are no more."""
+        return [self.pairs[0, photo] for photo in spaced(range(len(self.pairs)), count)]
+
     def _views(self, reader: PairReader) -> Views:
         """Kept under a name that stands for the photos and the networks that looked at them."""
         photos = fingerprint([reader.name(i) for i in range(len(reader))])
@@ -225,14 +208,14 @@ class SegmentData(pl.LightningDataModule):
         return self.cache / names[0], self.cache / names[1], self.cache / names[2]
 
 
+def spaced(numbers: Sequence[int], count: int) -> list[int]:
+    """`count` of the numbers, evenly spaced; all of them if there are no more."""
+    return [numbers[i * len(numbers) // count] for i in range(count)] if count < len(numbers) else list(numbers)
+
+
 def contents(reader: PairReader) -> str:
     """What stands for all names and sentences of a set in the names of kept files."""
     return fingerprint([[reader.name(i), list(reader.sentences(i))] for i in range(len(reader))])
-
-
-def _owners(parts: list[Tensor]) -> Tensor:
-    counts = torch.tensor([len(part) for part in parts])
-    return torch.repeat_interleave(torch.arange(len(parts)), counts)
 
 
 def _embedded(reader: PairReader, embed: Embed) -> npt.NDArray[np.float16]:
