@@ -119,7 +119,7 @@ def test_a_pair_comes_back_as_it_was_written() -> None:
     assert skipped.total == 0
 
 
-@pytest.mark.parametrize("keep", [0.05, 0.35, 0.6, 0.95])
+@pytest.mark.parametrize("keep", [0.05, 0.35, 0.5, 0.6])
 def test_a_shard_that_is_cut_off_gives_what_is_whole(downloaded: Path, keep: float) -> None:
     whole = (downloaded / "00001.tar").read_bytes()
     cut = whole[: int(len(whole) * keep)]
@@ -254,7 +254,7 @@ def test_nouns_are_those_of_the_indexed_way(downloaded: Path, prepared: Path, tm
     data.prepare_data()
     data.setup()
     streamed = StreamData(config_of(prepared, tmp_path / "out"), doubles.doubles())
-    assert data.frequency() == streamed.frequency() | {"word": 0} or data.frequency() == streamed.frequency()
+    assert data.frequency() == streamed.frequency()
 
 
 def test_what_was_not_prepared_is_said(tmp_path: Path, downloaded: Path) -> None:

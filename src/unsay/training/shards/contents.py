@@ -27,6 +27,9 @@ from unsay.training.segment_features import View
 
 log = logging.getLogger(__name__)
 PHOTOS = ("jpg", "jpeg", "png", "webp")
+CUT = "shard cut off"
+END = 1024
+"""Bytes of zeros at an archive's end."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +106,37 @@ def read_prepared(stream: BinaryIO, name: str, skipped: Skipped) -> list[Prepare
 
 
 def _samples(stream: BinaryIO, name: str, skipped: Skipped) -> Iterator[dict[str, Any]]:
-    stop = _count_damage(name, skipped)
-    files = tar_file_expander([{"url": name, "stream": stream}], handler=stop, eof_value=None)
-    for sample in group_by_keys(files, handler=stop):
-        if sample:
-            yield sample
+    before, stop = skipped.by_reason.get(CUT, 0), _count_damage(name, skipped)
+    watched = _Watched(stream)
+    files = tar_file_expander([{"url": name, "stream": watched}], handler=stop, eof_value=None)
+    yield from group_by_keys(files, handler=stop)
+    if skipped.by_reason.get(CUT, 0) == before and not watched.ended():
+        stop(EOFError("its end is missing"))
+
+
+class _Watched:
+    """A stream that remembers the end of what was read: to tarfile a file that stops between two members is whole."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._last = stream, b""
+
+    def read(self, size: int = -1) -> bytes:
+        """What the stream gives."""
+        data = self._stream.read(size)
+        self._last = (self._last + data)[-END:]
+        return data
+
+    def ended(self) -> bool:
+        """Whether the rest of the stream ends as archives do, with two blocks of zeros."""
+        while self.read(1 << 20):
+            pass
+        return len(self._last) == END and not any(self._last)
 
 
 def _count_damage(name: str, skipped: Skipped) -> Callable[[Exception], bool]:
     def stop(error: Exception) -> bool:
         log.warning("the shard %s is damaged (%s): the rest of it is left out", name, error)
-        skipped.add("shard cut off")
+        skipped.add(CUT)
         return False
 
     return stop
@@ -157,14 +180,14 @@ def _pair(sample: dict[str, Any]) -> Prepared:
         mirrored=_view(sample, "mirrored.") if "mirrored.groups.npy" in sample else None,
         photo=sample.get(suffix, b""),
         suffix=suffix or "jpg",
-        vectors=_array(sample["vectors.npy"], np.float16, 2) if "vectors.npy" in sample else None,
+        vectors=_array(sample["vectors.npy"], np.float16) if "vectors.npy" in sample else None,
     )
 
 
 def _view(sample: dict[str, Any], prefix: str) -> View:
     patches = f"{prefix}patches.npy"
-    groups = _array(sample[f"{prefix}groups.npy"], np.int8, 2)
-    return View(groups, _array(sample[patches], np.float16, 3) if patches in sample else None)
+    groups = _array(sample[f"{prefix}groups.npy"], np.int8)
+    return View(groups, _array(sample[patches], np.float16) if patches in sample else None)
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:
@@ -173,9 +196,9 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def _array(data: bytes, dtype: type, dimensions: int) -> npt.NDArray[Any]:
+def _array(data: bytes, dtype: type) -> npt.NDArray[Any]:
     """Raises `ValueError` for anything but an array of that type."""
     array = np.load(io.BytesIO(data), allow_pickle=False)
-    if array.dtype != dtype or array.ndim != dimensions:
+    if array.dtype != dtype or array.ndim < 2:
         raise ValueError(f"an array of {array.dtype} with {array.ndim} dimensions")
     return np.asarray(array)
