@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from batch.stand_ins import Here, tree
 
-from unsay.batch import How, Job, run_batch
+from unsay.batch import How, Job, places, run_batch
 from unsay.batch.journal import MANIFEST
 from unsay.batch.places import STATE, open_place
 from unsay.errors import BadInput
@@ -37,7 +37,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in {"AWS_ENDPOINT_URL": server, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    open_place.cache_clear()
+    places._opened.cache_clear()
     files = fsspec.filesystem("s3")
     name = f"unsay-{len(files.ls('')) if files.ls('') else 0}"
     files.mkdir(name)

@@ -84,10 +84,18 @@ def wait_for(what: Callable[[], Any], seconds: float = LONG) -> Any:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Whether a process has not ended; some systems leave the names of ended ones for a while."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def of_ray() -> set[int]:
     """Processes of Ray on this machine."""
     found = subprocess.run(["pgrep", "-f", r"ray::|raylet|gcs_server|/ray/"], capture_output=True, text=True, check=False)
-    return {int(pid) for pid in found.stdout.split()} - {os.getpid()}
+    return {pid for pid in map(int, found.stdout.split()) if pid != os.getpid() and lives(pid)}
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +103,7 @@ def nothing_stays() -> Iterator[None]:
     """No process of Ray's and no folder of it outlives a test."""
     before = of_ray()
     yield
-    wait_for(lambda: not of_ray() - before, 60)
+    wait_for(lambda: not of_ray() - before, 90)
 
 
 def test_two_workers_do_what_one_process_does(many: Path, tiny: str, expected: dict[str, bytes]) -> None:
@@ -105,7 +113,8 @@ def test_two_workers_do_what_one_process_does(many: Path, tiny: str, expected: d
     answer = json.loads(out)
     assert (answer["photos"], answer["done"], answer["failed"], answer["unchanged"]) == (PHOTOS + 1, PHOTOS, 1, 0)
     assert tree(many / "out") == expected
-    assert "ray" not in told.lower(), told
+    assert "Traceback" not in told, told
+    assert "Warning" not in told, told
     again = start(many, tiny, "--workers", "2")
     assert json.loads(again.communicate(timeout=LONG)[0])["unchanged"] == PHOTOS + 1
     assert tree(many / "out") == expected
@@ -118,7 +127,7 @@ def test_nothing_listens_for_other_machines_while_it_runs(many: Path, tiny: str)
     listening = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout.splitlines()
     ours = [line for line in listening if any(f"pid={pid}," in line for pid in pids)]
     assert ours
-    assert [line for line in ours if not line.split()[3].startswith(("127.0.0.1:", "[::1]:", "[::ffff:127.0.0.1]:"))] == []
+    assert [line for line in ours if not line.split()[3].startswith(("127.0.0.", "[::1]:", "[::ffff:127.0.0."))] == []
     process.communicate(timeout=LONG)
 
 
@@ -154,7 +163,7 @@ def test_the_whole_may_be_killed_at_any_moment(many: Path, tiny: str, expected: 
         below = [pid for pid, _ in descendants(process.pid)]
         process.kill()
         process.communicate()
-        wait_for(lambda pids=below: not any(Path(f"/proc/{pid}").exists() for pid in pids), 60)
+        wait_for(lambda pids=below: not any(lives(pid) for pid in pids), 90)
     process = start(many, tiny, "--workers", "2")
     process.communicate(timeout=LONG)
     assert tree(many / "out") == expected

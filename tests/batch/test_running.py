@@ -366,3 +366,23 @@ def test_names_that_are_no_text_are_gone_through(photos: Path, tmp_path: Path, h
     here.done.clear()
     run(photos, out, tiny)
     assert here.done == []
+
+
+def test_relative_paths_mean_the_same_wherever_a_worker_stands(
+    photos: Path, tmp_path: Path, here: Here, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    at_home = here.records
+
+    def elsewhere(*given: Any) -> Any:
+        os.chdir("/")
+        return at_home(*given)
+
+    monkeypatch.setattr("unsay.batch.running.records", elsewhere)
+    (tmp_path / "table.csv").write_text("photo\nphotos/a.png\n")
+    relative = os.path.relpath(tiny, tmp_path)
+    run_batch(Job("erase", ("red",), bundle=relative), "photos", "out")
+    os.chdir(tmp_path)
+    run_batch(Job("erase", ("red",), bundle=relative), "table.csv", "out-of-table")
+    assert {"a.png", "deep/er/c.png"} < set(tree(tmp_path / "out"))
+    assert set(tree(tmp_path / "out-of-table")) == {"photos/a.png", MANIFEST}

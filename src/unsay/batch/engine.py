@@ -32,7 +32,12 @@ ROWS = 4
 """Photos that a worker takes at a time; in the passes over what dead workers left it is one."""
 PASSES = 3
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-"""Nothing reported to anybody, and none of Ray's own log on standard error."""
+"""Nothing reported to anybody, and no warnings from Ray's own processes on standard error."""
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+"""For a Ray of our own. Its processes listen on the loopback address alone, as they do by themselves on macOS and Windows:
+on Linux they take 127.0.0.1 for a wish to be reached by others. Read as Ray is imported. And once the command is killed
+they wait for its return for 5 seconds, not 60.
+"""
 STORE_BYTES = 256 * 1024 * 1024
 
 
@@ -68,7 +73,7 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
 
     `number`: of workers; None: as many as there are cores for. Raises `UnsayError` where there is no such cluster.
     """
-    os.environ.update(SILENT)
+    os.environ.update(SILENT if address else SILENT | ALONE)
     import ray
     import ray.data
 

@@ -16,12 +16,14 @@ from unsay.bundle import MANIFEST, Bundle, load_bundle, sha256
 from unsay.errors import BadInput
 from unsay.inpainting import settled
 from unsay.masks_out import SUFFIXES, check_format
-from unsay.options import MAX_MEGAPIXELS, EraseOptions
+from unsay.options import MAX_MEGAPIXELS, EraseOptions, InpaintOptions
 from unsay.segmentation.pieces import check_picks
 from unsay.segmentation.words import check_words
 from unsay.verbs import Outcome, run_cutout, run_erase, run_inpaint, run_segment
 
 VERBS = ("erase", "segment", "inpaint", "cutout")
+OPTIONS = {"inpaint": EraseOptions(inpaint=InpaintOptions(0, None)), "cutout": EraseOptions(inpaint=InpaintOptions(0))}
+"""The verbs' own options, where they are not those of "erase"."""
 TOLD = ("words", "found", "not_found", "scores", "hole_share", "kept_share", "kept_box", "shares", "size")
 """What the manifest says of a photo, of all that a verb reports: what depends on the photo and the options alone."""
 _ANY_SIZE = (10**9, 10**9)
@@ -31,18 +33,29 @@ _ANY_SIZE = (10**9, 10**9)
 class Job:
     """A verb ("erase", "segment", "inpaint", "cutout") with its options, the same for all photos.
 
-    `words`: of photos that have none of their own; `kind`: what "segment" writes; `crop`: "cutout" keeps the box alone.
+    `words`: of photos that have none of their own; `options`: None: the verb's own; `kind`: what "segment" writes; `crop`: "cutout" keeps the box alone.
     `bundle`: a packaged bundle's name or a folder, which every machine of a cluster must have.
     """
 
     verb: str
     words: tuple[str, ...] = ()
-    options: EraseOptions = EraseOptions()
+    options: EraseOptions | None = None
     kind: str = "overlay"
     crop: bool = False
     bundle: str = "starter"
     precision: str = "fp32"
     max_megapixels: float = MAX_MEGAPIXELS
+
+    def settled(self) -> Job:
+        """The same with the verb's own options where none are given, and a bundle that is so named everywhere."""
+        bundle = load_bundle(self.bundle, precision=self.precision)
+        name = self.bundle if bundle.packaged else str(bundle.path)
+        return dataclasses.replace(self, bundle=name, options=self.how)
+
+    @property
+    def how(self) -> EraseOptions:
+        """The options, given or the verb's own."""
+        return self.options or OPTIONS.get(self.verb, EraseOptions())
 
     def check(self) -> None:
         """Raise `BadInput` for what no photo could be done with, `BundleError` for such a bundle."""
@@ -50,8 +63,8 @@ class Job:
             raise BadInput(f"no verb {self.verb!r}: use one of {', '.join(VERBS)}")
         if self.words:
             check_words(self.words)
-        check_picks(self.options.segment, *_ANY_SIZE)
-        settled(self.options.inpaint, _ANY_SIZE)
+        check_picks(self.how.segment, *_ANY_SIZE)
+        settled(self.how.inpaint, _ANY_SIZE)
         if self.verb == "segment":
             check_format(self.kind, "." + SUFFIXES.get(self.kind, "").rpartition(".")[2])
         bundle = load_bundle(self.bundle, precision=self.precision)
@@ -93,11 +106,11 @@ class Job:
     def _run(self, photo: bytes, words: Sequence[str], mask: bytes | None, bundle: Bundle, name: str) -> Outcome:
         limit: dict[str, Any] = {"bundle": bundle, "max_megapixels": self.max_megapixels}
         if self.verb == "segment":
-            return run_segment(photo, words, self.options.segment, kind=self.kind, name=Path(name).name, **limit)
+            return run_segment(photo, words, self.how.segment, kind=self.kind, name=Path(name).name, **limit)
         if self.verb == "inpaint":
             if mask is None:
                 raise BadInput("it has no mask: give --masks, or a table with a column mask")
-            return run_inpaint(photo, mask, self.options.inpaint, **limit)
+            return run_inpaint(photo, mask, self.how.inpaint, **limit)
         if self.verb == "cutout":
-            return run_cutout(photo, words, self.options, crop=self.crop, **limit)
-        return run_erase(photo, words, self.options, **limit)
+            return run_cutout(photo, words, self.how, crop=self.crop, **limit)
+        return run_erase(photo, words, self.how, **limit)

@@ -139,16 +139,20 @@ class Place:
         return sorted(posixpath.basename(str(path)) for path in found)
 
 
-@lru_cache(maxsize=64)
 def open_place(url: str) -> Place:
-    """The place that a path or a URL (`s3://...`) names; it need not exist yet.
+    """The place that a path or a URL (`s3://...`) names; it need not exist yet. Its own `url` is never relative.
 
     Raises `BadInput` for a kind of place that no library here knows.
     """
-    import fsspec
-
     if "\0" in url or not url:
         raise BadInput(f"{url!r} is no path: name a folder or a bucket")
+    return _opened(url if "://" in url or "::" in url else os.path.abspath(url))
+
+
+@lru_cache(maxsize=64)
+def _opened(url: str) -> Place:
+    import fsspec
+
     try:
         files, root = fsspec.core.url_to_fs(url)
     except ImportError as error:

@@ -95,6 +95,7 @@ def run_batch(
     the same. Raises `BadInput` for what cannot be used, `UnsayError` where the destination is full or the cluster gone.
     """
     check_installed()
+    job = job.settled()
     job.check()
     how.check()
     listed, place = open_source(source), open_place(destination)

@@ -191,15 +191,15 @@ def section(config: SegmentConfig) -> dict[str, Any]:
 
 
 def _training(config: SegmentConfig, photos: int, text: str) -> dict[str, Any]:
-    data = f"{photos} pairs of {config.data.path}"
+    data, name = f"{photos} pairs of {config.data.path}", "segment-starter"
     if config.data.kind == "tsv":
         data = f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)"
     if config.data.scenes:
-        scenes = ", ".join(config.data.scenes)
+        scenes, name = ", ".join(config.data.scenes), "segment-starter-scenes"
         data = f"{photos} photos: Flickr8k (Hodosh et al. 2013; research use) and composed scenes of {scenes}"
     return {
         "data": data,
-        "command": "unsay train segment --config src/unsay/training/configs/segment-starter.yaml",
+        "command": f"unsay train segment --config src/unsay/training/configs/{name}.yaml",
         "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; its last stages also learn on",
         "text": text,
         "words": "WordNet 3.0: class names, what covers what (Princeton University)",

@@ -1,7 +1,7 @@
 """Photos a second by `unsay batch`: two workers against one, against a plain loop, against multiprocessing.
 
     unsay prepare scenes --cutouts ... --backgrounds ... --split test --size 1280,960 --count 60 -o runs/scenes-batch
-    python benchmarks/batch.py runs/scenes-batch [--repeats 3] [--json FILE]
+    python benchmarks/batch_speed.py runs/scenes-batch [--repeats 3] [--json FILE]
 
 Every way erases the same thing from the same photos (1.2 megapixels; the first word of each scene), with one thread a
 process, and writes the results. A rate counts the photos behind each process's first, which waits for the networks: what a
