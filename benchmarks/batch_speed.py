@@ -4,13 +4,14 @@
     python benchmarks/batch_speed.py runs/scenes-batch [--repeats 3] [--json FILE]
 
 Every way erases the same thing from the same photos (1.2 megapixels; the first word of each scene), with one thread a
-process, and writes the results. A rate counts the photos behind each process's first, which waits for the networks: what a
-long run does. Repeats are interleaved; the rates are medians, the ratios those of one repeat, also medians.
+process, and writes the results. A rate counts the photos behind each process's first, which waits for the networks: what
+a long run does. Repeats are interleaved; the rates are medians, the ratios those of one repeat, also medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -25,11 +26,11 @@ from typing import Any
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VIPS_CONCURRENCY")
 os.environ.update(dict.fromkeys(THREADS, "1"))
 
-import cv2
+import cv2  # noqa: E402  (the libraries read their number of threads as they are imported)
 
-import unsay
-from unsay.batch import How, Job, run_batch
-from unsay.training.scenes import read_scenes
+import unsay  # noqa: E402
+from unsay.batch import How, Job, run_batch  # noqa: E402
+from unsay.training.scenes import read_scenes  # noqa: E402
 
 _OPEN: dict[str, Any] = {}
 
@@ -45,10 +46,8 @@ def erase_one(task: tuple[Path, str, Path]) -> float:
     if not _OPEN:
         cv2.setNumThreads(1)
         _OPEN["bundle"] = unsay.load_bundle("starter", threads=1)
-    try:
+    with contextlib.suppress(unsay.NotFound):
         unsay.erase(photo, word, bundle=_OPEN["bundle"], output=target)
-    except unsay.NotFound:
-        pass
     return time.perf_counter()
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch.stand_ins import Here, png
 
+from batch.stand_ins import Here, png
 from unsay.batch import running
 from unsay.bundle import Bundle
 from unsay.results import Pixels

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batch.stand_ins import Here, tree
 
+from batch.stand_ins import Here, tree
 from unsay.batch import How, Job, places, run_batch
 from unsay.batch.journal import MANIFEST
 from unsay.batch.places import STATE, open_place

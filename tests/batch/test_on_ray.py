@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batch.stand_ins import Here, png, tree
 
+from batch.stand_ins import Here, png, tree
 from unsay.batch import How, Job, run_batch
 from unsay.batch.journal import MANIFEST
 from unsay.errors import UnsayError
@@ -68,7 +68,10 @@ def start(many: Path, tiny: str, *more: str, out: str = "out", path: str = "") -
 def descendants(root: int) -> list[tuple[int, str]]:
     """The processes below one, with their command lines."""
     found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [(int(line.split(None, 2)[0]), int(line.split(None, 2)[1]), line.split(None, 2)[2]) for line in found.splitlines()]
+    rows = [
+        (int(line.split(None, 2)[0]), int(line.split(None, 2)[1]), line.split(None, 2)[2])
+        for line in found.splitlines()
+    ]
     below, known = [], {root}
     while more := [(pid, args) for pid, parent, args in rows if parent in known and pid not in known]:
         below += more
@@ -94,7 +97,9 @@ def lives(pid: int) -> bool:
 
 def of_ray() -> set[int]:
     """Processes of Ray on this machine."""
-    found = subprocess.run(["pgrep", "-f", r"ray::|raylet|gcs_server|/ray/"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-f", r"ray::|raylet|gcs_server|/ray/"], capture_output=True, text=True, check=False
+    )
     return {pid for pid in map(int, found.stdout.split()) if pid != os.getpid() and lives(pid)}
 
 
@@ -176,14 +181,16 @@ def test_ctrl_c_keeps_what_is_done(many: Path, tiny: str, expected: dict[str, by
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from there" in told
-    done = len([path for path in (many / "out").rglob("*.png")])
+    done = len(list((many / "out").rglob("*.png")))
     again = start(many, tiny, "--workers", "1")
     answer = json.loads(again.communicate(timeout=LONG)[0])
     assert answer["unchanged"] >= done - 8
     assert tree(many / "out") == expected
 
 
-def test_a_photo_that_kills_its_workers_is_told(many: Path, tiny: str, expected: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_photo_that_kills_its_workers_is_told(
+    many: Path, tiny: str, expected: dict[str, bytes], tmp_path: Path
+) -> None:
     """The process ends without a word whenever it comes to one certain photo; all others are done."""
     (tmp_path / "bomb").mkdir()
     (tmp_path / "bomb" / "sitecustomize.py").write_text(

@@ -11,8 +11,8 @@ from typing import Any
 
 import cv2
 import pytest
-from batch.stand_ins import Cut, Here, by_photo, png, tree
 
+from batch.stand_ins import Cut, Here, by_photo, png, tree
 from unsay import erase
 from unsay.batch import How, Job, Progress, run_batch
 from unsay.batch.journal import MANIFEST
@@ -27,8 +27,10 @@ def records(folder: Path) -> dict[str, dict[str, Any]]:
     return by_photo(json.loads(line) for line in (folder / MANIFEST).read_text().splitlines())
 
 
-def run(photos: Path, out: Path, tiny: str, how: How = How(), words: tuple[str, ...] = ("red",), **own: Any) -> Progress:
-    return run_batch(Job("erase", words, bundle=tiny, **own), str(photos), str(out), how)
+def run(
+    photos: Path, out: Path, tiny: str, how: How | None = None, words: tuple[str, ...] = ("red",), **own: Any
+) -> Progress:
+    return run_batch(Job("erase", words, bundle=tiny, **own), str(photos), str(out), how or How())
 
 
 def test_every_photo_is_done_as_the_verb_alone_does_it(photos: Path, tmp_path: Path, here: Here, tiny: str) -> None:
@@ -124,7 +126,9 @@ def test_verify_reads_photos_whose_listing_has_not_changed(
     photo.write_bytes(bmp)
     run(photos, out, tiny)
     times = photo.stat().st_atime_ns, photo.stat().st_mtime_ns
-    photo.write_bytes(cv2.imencode(".tiff", make_spotted()[:, ::-1, ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes())
+    photo.write_bytes(
+        cv2.imencode(".tiff", make_spotted()[:, ::-1, ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes()
+    )
     os.utime(photo, ns=times)
     here.done.clear()
     run(photos, out, tiny)
@@ -261,9 +265,7 @@ def test_inpaint_takes_each_photo_with_its_mask(
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_table_gives_photos_words_and_names(
-    photos: Path, tmp_path: Path, here: Here, tiny: str, suffix: str
-) -> None:
+def test_a_table_gives_photos_words_and_names(photos: Path, tmp_path: Path, here: Here, tiny: str, suffix: str) -> None:
     rows = [
         {"photo": "photos/a.png", "words": "red, blue", "output": "a.png"},
         {"photo": str(photos / "b.png"), "words": None, "output": None},
@@ -303,7 +305,7 @@ def test_a_table_gives_photos_words_and_names(
     assert "names no photo" in errors
     here.done.clear()
     run_batch(Job("erase", ("red",), bundle=tiny), str(table), str(out))
-    assert here.done == ["photos/gone.png"] or here.done == []
+    assert here.done == []
 
 
 @pytest.mark.parametrize(
@@ -324,8 +326,16 @@ def test_a_table_gives_photos_words_and_names(
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_written(
-    photos: Path, tmp_path: Path, here: Here, tiny: str, monkeypatch: pytest.MonkeyPatch,
-    source: str, destination: str, job: dict[str, Any], how: dict[str, Any], message: str,
+    photos: Path,
+    tmp_path: Path,
+    here: Here,
+    tiny: str,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    destination: str,
+    job: dict[str, Any],
+    how: dict[str, Any],
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (photos / "notes.csv").write_text("thing,other\n1,2\n")

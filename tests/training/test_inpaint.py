@@ -18,9 +18,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+
 from training import processes
 from training.processes import free_port, torchrun
-
 from unsay.errors import BadInput, UnsayError
 from unsay.models.madf import MADF, MADFConfig
 from unsay.training import inpaint

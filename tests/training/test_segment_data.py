@@ -7,8 +7,8 @@ import torch
 
 from unsay.errors import BadInput
 from unsay.training.nouns import NounConfig
-from unsay.training.segment_config import SegmentConfig, check_config
 from unsay.training.segment_batches import Sample, collate
+from unsay.training.segment_config import SegmentConfig, check_config
 from unsay.training.segment_data import Steps, coverage
 from unsay.training.segment_loss import LossConfig
 

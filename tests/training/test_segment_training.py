@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+
 from training import processes
 from training.processes import free_port, torchrun
-
 from unsay.errors import BadInput
 from unsay.models.region_encoder import RegionTransformer, TransformerConfig
 from unsay.results import Pixels

@@ -34,9 +34,9 @@ PASSES = 3
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Nothing reported to anybody, and no warnings from Ray's own processes on standard error."""
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
-"""For a Ray of our own. Its processes listen on the loopback address alone, as they do by themselves on macOS and Windows:
-on Linux they take 127.0.0.1 for a wish to be reached by others. Read as Ray is imported. And once the command is killed
-they wait for its return for 5 seconds, not 60.
+"""For a Ray of our own. Its processes listen on the loopback address alone, as they do by themselves on macOS and
+Windows: on Linux they take 127.0.0.1 for a wish to be reached by others. Read as Ray is imported. And once the command
+is killed they wait for its return for 5 seconds, not 60.
 """
 STORE_BYTES = 256 * 1024 * 1024
 
@@ -80,20 +80,23 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
     scratch = tempfile.mkdtemp(prefix="unsay-ray-") if address is None else None
     try:
         here = number or max(1, cores() // threads)
-        own: dict[str, Any] = {"num_cpus": here * threads, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        own: dict[str, Any] = {
+            "num_cpus": here * threads,
+            "object_store_memory": STORE_BYTES,
+            "include_dashboard": False,
+        }
         own |= {"_node_ip_address": "127.0.0.1", "_temp_dir": scratch}
         joined = {"address": address} if address else own
         variables = {name: str(threads) for name in THREADS}
         try:
-            ray.init(
-                **joined, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.CRITICAL
-            )
+            ray.init(**joined, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.CRITICAL)
         except Exception as error:
             where = f"the cluster at {address}" if address else "Ray on this machine"
             raise UnsayError(f"cannot start with {where}: {' '.join(str(error).split())[:300]}") from error
         try:
             _quiet(ray)
-            all_of_it = int(ray.cluster_resources().get("CPU", 1)) // threads
+            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+            all_of_it = int(resources.get("CPU", 1)) // threads
             yield Workers(number or max(1, all_of_it), threads, address)
         finally:
             ray.shutdown()
@@ -135,8 +138,9 @@ def _pass(items: Sequence[Item], task: Task, use: Workers, rows: int) -> Iterato
         warnings.filterwarnings("ignore", message=".*ray_remote_args")  # there is no other way to bound retries yet
         done = ray.data.from_arrow(blocks).map_batches(Worker, **arguments)
     try:
-        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from (json.loads(line) for line in batch["record"].to_pylist())
+        tables: Iterable[Any] = done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        for table in tables:
+            yield from (json.loads(line) for line in table["record"].to_pylist())
     except ray.exceptions.RayError as error:
         raise UnsayError(f"the workers cannot go on: {_cause(error)}; run the same command to go on") from error
 

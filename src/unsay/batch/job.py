@@ -33,7 +33,8 @@ _ANY_SIZE = (10**9, 10**9)
 class Job:
     """A verb ("erase", "segment", "inpaint", "cutout") with its options, the same for all photos.
 
-    `words`: of photos that have none of their own; `options`: None: the verb's own; `kind`: what "segment" writes; `crop`: "cutout" keeps the box alone.
+    `words`: of photos that have none of their own; `options`: None: the verb's own; `kind`: what "segment" writes;
+    `crop`: "cutout" keeps the box alone.
     `bundle`: a packaged bundle's name or a folder, which every machine of a cluster must have.
     """
 

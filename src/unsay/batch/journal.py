@@ -58,8 +58,8 @@ class Journal:
 def read_kept(place: Place, ledger: Ledger) -> None:
     """Take into the ledger what earlier runs did: the manifest, then the journals of those that did not end.
 
-    Photos that could have no result are left out: whether they can now, this run tells. Lines that are no records (of a file that somebody edited, say) are passed over, and counted in the log: what they
-    stood for is done again.
+    Photos that could have no result are left out: whether they can now, this run tells. Lines that are no records (of a
+    file that somebody edited, say) are passed over, and counted in the log: what they stood for is done again.
     """
     parts = [f"{JOURNAL}/{name}" for name in place.names(JOURNAL) if name.endswith(".jsonl")]
     for name in [MANIFEST, *parts]:

@@ -57,7 +57,8 @@ class Ledger:
     def see_masks(self, masks: Iterable[tuple[str, str, str]]) -> None:
         """Take masks as (name of the photo without its ending, name, stamp); of two the first in order is kept."""
         rows = ((key(stem), name, stamp) for stem, name, stamp in masks)
-        keep = "ON CONFLICT (stem) DO UPDATE SET name = excluded.name, stamp = excluded.stamp WHERE excluded.name < masks.name"
+        keep = "ON CONFLICT (stem) DO UPDATE SET name = excluded.name, stamp = excluded.stamp"
+        keep += " WHERE excluded.name < masks.name"
         with self._at_once():
             self._base.executemany(f"INSERT INTO masks VALUES (?, ?, ?) {keep}", rows)
 
@@ -146,5 +147,5 @@ def key(name: str) -> bytes:
 
 
 def _key_of(record: Record) -> bytes:
-    """A photo that cannot have a result is known by its own name, and as a table may ask for it twice, by the reason."""
+    """A photo that cannot have a result is known by its own name and, as a table may ask for it twice, by the reason."""
     return key(record["result"]) if record["result"] is not None else key(f"\0{record['photo']}\0{record['error']}")

@@ -77,7 +77,9 @@ def open_source(url: str) -> Source:
     place = open_place(url)
     if not place.files.isdir(place.root):
         kind = "a file" if place.files.exists(place.root) else "not there"
-        raise BadInput(f"{shown(url)} is {kind}: give a folder, a glob in quotes, a bucket's path, or a .csv or .parquet")
+        raise BadInput(
+            f"{shown(url)} is {kind}: give a folder, a glob in quotes, a bucket's path, or a .csv or .parquet"
+        )
     return Source(place)
 
 

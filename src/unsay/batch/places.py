@@ -201,7 +201,9 @@ def alone(place: Place) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UnsayError(f"another batch is writing into {shown(place.url)}: wait for it, or name another") from error
+            raise UnsayError(
+                f"another batch is writing into {shown(place.url)}: wait for it, or name another"
+            ) from error
         try:
             yield
         finally:

@@ -153,9 +153,7 @@ def _how(address: str | None, workers: int | None, threads: int, again: bool, ve
     return How(address, workers, threads, again, verify)
 
 
-def _run(
-    job: Job, source: str, destination: str, how: How, as_json: bool, masks: str | None = None
-) -> Progress:
+def _run(job: Job, source: str, destination: str, how: How, as_json: bool, masks: str | None = None) -> Progress:
     from unsay.batch import run_batch
 
     start = time.monotonic()

@@ -81,10 +81,13 @@ def pairs(
         settings = load_config(config, SegmentConfig)
         totals = prepare_pairs(settings, output, address=address, number=workers, threads=threads, tell=tell)
     skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(totals.skipped.items()))
-    note(f"{totals.pairs} pairs in {totals.shards} shards, {totals.unchanged} of them as they were; left out: {skipped or 0}")
+    shards = f"{totals.shards} shards, {totals.unchanged} of them as they were"
+    note(f"{totals.pairs} pairs in {shards}; left out: {skipped or 0}")
     print_path(output)
     if totals.failed:
-        raise UnsayError(f"{len(totals.failed)} of {totals.shards} shards failed: run the same command to try them again")
+        raise UnsayError(
+            f"{len(totals.failed)} of {totals.shards} shards failed: run the same command to try them again"
+        )
 
 
 def segment(config: Config, resume: Resume = False, minutes: Minutes = None) -> None:

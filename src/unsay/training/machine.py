@@ -136,8 +136,8 @@ def fit(trainer: pl.Trainer, model: pl.LightningModule, data: pl.LightningDataMo
     except RuntimeError as error:
         if trainer.world_size > 1 and is_loss(error):
             raise UnsayError(
-                f"another of the {trainer.world_size} processes is gone: start all of them again with --resume, which goes "
-                "on from the last checkpoint"
+                f"another of the {trainer.world_size} processes is gone: start all of them again with --resume, which "
+                "goes on from the last checkpoint"
             ) from error
         raise
     finally:

@@ -20,8 +20,8 @@ from unsay.training.checkpoints import CHECKPOINT, Checkpoints, Minutes, is_fini
 from unsay.training.config import config_from
 from unsay.training.machine import fit, make_trainer, settle
 from unsay.training.pairs_readers import SHARDS
-from unsay.training.segment_config import SegmentConfig, check_config
 from unsay.training.segment_batches import Batch
+from unsay.training.segment_config import SegmentConfig, check_config
 from unsay.training.segment_data import SegmentData, coverage
 from unsay.training.segment_loss import image_sentence_loss, noun_loss
 from unsay.training.segment_networks import Networks, build_networks

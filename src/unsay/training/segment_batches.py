@@ -1,4 +1,7 @@
-"""What a step reads, one photo and a batch of them. Legend: B photos, S sentences, N noun-photo pairs, E text channels."""
+"""What a step reads, one photo and a batch of them.
+
+Legend: B photos, S sentences, N noun-photo pairs, E text channels.
+"""
 
 from __future__ import annotations
 

@@ -110,7 +110,12 @@ def test_a_pair_comes_back_as_it_was_written() -> None:
     assert streams[0].getvalue() == streams[1].getvalue()
     skipped = Skipped()
     for ours, theirs in zip(read_prepared(io.BytesIO(streams[0].getvalue()), "x", skipped), pairs, strict=True):
-        assert (ours.key, ours.sentences, ours.nouns, ours.photo) == (theirs.key, theirs.sentences, theirs.nouns, theirs.photo)
+        assert (ours.key, ours.sentences, ours.nouns, ours.photo) == (
+            theirs.key,
+            theirs.sentences,
+            theirs.nouns,
+            theirs.photo,
+        )
         assert np.array_equal(ours.view.groups, theirs.view.groups)
         for mine, other in ((ours.view.patches, theirs.view.patches), (ours.vectors, theirs.vectors)):
             assert (mine is None) == (other is None)
@@ -143,8 +148,15 @@ def test_large_shards_become_several(downloaded: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(preparing, "PIECE", 3)
     index = prepare(downloaded, tmp_path / "prepared", config_of(tmp_path / "prepared", tmp_path / "out"))
     assert index["pieces"][:5] == [
-        ["00000-0000.tar", 3], ["00000-0001.tar", 3], ["00001-0000.tar", 3], ["00001-0001.tar", 3], ["00001-0002.tar", 2],
-    ]  # fmt: skip
+        [f"{name}.tar", pairs]
+        for name, pairs in [
+            ("00000-0000", 3),
+            ("00000-0001", 3),
+            ("00001-0000", 3),
+            ("00001-0001", 3),
+            ("00001-0002", 2),
+        ]
+    ]
 
 
 def batches(config: SegmentConfig, steps: int, first: int = 0, **where: Any) -> list[Batch]:
@@ -167,7 +179,10 @@ def test_batches_hold_what_the_pairs_say(prepared: Path, tmp_path: Path) -> None
     batch = batches(config_of(prepared, tmp_path / "out"), 1)[0]
     words = StreamData(config_of(prepared, tmp_path / "out"), doubles.doubles()).words
     assert words == ["car", "dog", "boat", "tree"]
-    colours = [int(np.abs(p.reshape(4, 16, 3)[0, :8].mean(0) * 255 - doubles.COLOURS).sum(1).argmin()) for p in batch.inputs.numpy()]
+    colours = [
+        int(np.abs(p.reshape(4, 16, 3)[0, :8].mean(0) * 255 - doubles.COLOURS).sum(1).argmin())
+        for p in batch.inputs.numpy()
+    ]
     assert [KINDS[colour] for colour in colours] == [words[noun] for noun in batch.nouns.noun.tolist()]
 
 
@@ -204,14 +219,17 @@ def test_nothing_left_ends_the_run(prepared: Path, tmp_path: Path) -> None:
     config = config_of(prepared, tmp_path / "out")
     for shard in prepared.glob("*.tar"):
         shard.unlink()
-    with pytest.raises(UnsayError, match="20 draws of shards of .* gave no pair"):
+    with pytest.raises(UnsayError, match=r"20 draws of shards of .* gave no pair"):
         batches(config, 1)
 
 
 def test_a_run_on_shards_learns_and_goes_on_bit_for_bit(prepared: Path, tmp_path: Path) -> None:
     networks = doubles.doubles()
     runs = []
-    for name, stages in (("whole", [{}]), ("parts", [{"max_minutes": 0}, {"max_minutes": 0, "resume": True}, {"resume": True}])):
+    for name, stages in (
+        ("whole", [{}]),
+        ("parts", [{"max_minutes": 0}, {"max_minutes": 0, "resume": True}, {"resume": True}]),
+    ):
         config = config_of(prepared, tmp_path / name, epochs=6)
         for how in stages:
             last = train_segment(config, networks=networks, **how)
@@ -248,7 +266,9 @@ def test_nouns_are_those_of_the_indexed_way(downloaded: Path, prepared: Path, tm
     from unsay.training.segment_data import SegmentData
 
     indexed = dataclasses.replace(
-        config_of(prepared, tmp_path / "indexed"), data=DataConfig(kind="webdataset", path=str(downloaded)), nouns=NounConfig(least_photos=1)
+        config_of(prepared, tmp_path / "indexed"),
+        data=DataConfig(kind="webdataset", path=str(downloaded)),
+        nouns=NounConfig(least_photos=1),
     )
     data = SegmentData(indexed, doubles.doubles())
     data.prepare_data()
@@ -260,4 +280,3 @@ def test_nouns_are_those_of_the_indexed_way(downloaded: Path, prepared: Path, tm
 def test_what_was_not_prepared_is_said(tmp_path: Path, downloaded: Path) -> None:
     with pytest.raises(BadInput, match="holds no prepared shards: make them with `unsay prepare pairs`"):
         StreamData(config_of(downloaded, tmp_path / "out"), doubles.doubles())
-

@@ -1,12 +1,12 @@
 """What a prepared shard holds for every pair, written and read by the webdataset package's own functions.
 
-    KEY.txt              its sentences, a line each
-    KEY.nouns.json       {noun: in how many of the sentences it stands}
-    KEY.groups.npy       [h, w] int8, the region of each cell
-    KEY.patches.npy      [C, h', w'] fp16, where the encoder reads the frozen network's map, else
-    KEY.jpg              the photo as it came (.png, .webp)
-    KEY.mirrored.*.npy   groups and patches of the mirror image, where the maps are kept and photos are mirrored
-    KEY.vectors.npy      [s, E] fp16, the sentences' embeddings, where the loss has a term for them
+KEY.txt              its sentences, a line each
+KEY.nouns.json       {noun: in how many of the sentences it stands}
+KEY.groups.npy       [h, w] int8, the region of each cell
+KEY.patches.npy      [C, h', w'] fp16, where the encoder reads the frozen network's map, else
+KEY.jpg              the photo as it came (.png, .webp)
+KEY.mirrored.*.npy   groups and patches of the mirror image, where the maps are kept and photos are mirrored
+KEY.vectors.npy      [s, E] fp16, the sentences' embeddings, where the loss has a term for them
 """
 
 from __future__ import annotations

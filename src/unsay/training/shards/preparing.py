@@ -152,9 +152,9 @@ def prepare_pairs(
 ) -> Totals:
     """Prepare all shards of `config.data.path` into `destination`, a folder or a bucket's path, for `kind: shards`.
 
-    Nouns, groups and what else frozen networks make of a pair are computed here, once; corrupt pairs are passed over and
-    counted. `address`, `number`, `threads`: of the workers, as for `unsay batch`. `tell(done, of, record)` is called for
-    each shard. Raises `BadInput` for a configuration or data that cannot be used.
+    Nouns, groups and what else frozen networks make of a pair are computed here, once; corrupt pairs are passed over
+    and counted. `address`, `number`, `threads`: of the workers, as for `unsay batch`. `tell(done, of, record)` is called
+    for each shard. Raises `BadInput` for a configuration or data that cannot be used.
     """
     check_installed()
     check_config(config)
@@ -184,7 +184,12 @@ def recipe_of(config: SegmentConfig, networks: Networks) -> str:
     """What stands for all that enters a prepared pair."""
     keep = networks.pixels is not None
     return fingerprint(
-        networks.identity, config.side, config.groups, config.flip and not keep, config.nouns.phrases, bool(config.loss.sentence)
+        networks.identity,
+        config.side,
+        config.groups,
+        config.flip and not keep,
+        config.nouns.phrases,
+        bool(config.loss.sentence),
     )
 
 

@@ -213,7 +213,9 @@ class StreamData(pl.LightningDataModule):
         """Go on there. Raises `BadInput` where other processes read than those that were stopped."""
         readers = max(1, self.config.machine.workers)
         if state_dict["readers"] != readers:
-            raise BadInput(f"the run was read by {state_dict['readers']} processes each, not {readers}: set machine.workers back")
+            raise BadInput(
+                f"the run was read by {state_dict['readers']} processes each, not {readers}: set machine.workers back"
+            )
         own = state_dict["streams"][world()[0]]
         self.positions, self.skipped = dict(own["positions"]), int(own["skipped"])
 
@@ -235,8 +237,8 @@ def _read_index(config: SegmentConfig, networks: Networks) -> dict[str, Any]:
         raise BadInput(f"{place.url} holds no prepared shards: make them with `unsay prepare pairs`") from error
     if recipe != recipe_of(config, networks):
         raise BadInput(
-            f"the shards of {place.url} were prepared with other networks, side, groups, flip, phrases or sentences than "
-            "this configuration has: prepare them with it"
+            f"the shards of {place.url} were prepared with other networks, side, groups, flip, phrases or sentences "
+            "than this configuration has: prepare them with it"
         )
     return dict(index)
 
