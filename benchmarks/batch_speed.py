@@ -4,8 +4,8 @@
     python benchmarks/batch_speed.py runs/scenes-batch [--repeats 3] [--json FILE]
 
 Every way erases the same thing from the same photos (1.2 megapixels; the first word of each scene), with one thread a
-process, and writes the results. A rate counts the photos behind each process's first, which waits for the networks: what
-a long run does. Repeats are interleaved; the rates are medians, the ratios those of one repeat, also medians.
+process, and writes the results. A rate counts the photos behind each process's first, which waits for the networks:
+what a long run does. Repeats are interleaved; the rates are medians, the ratios those of one repeat, also medians.
 """
 
 from __future__ import annotations

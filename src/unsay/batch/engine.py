@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,6 +39,8 @@ ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_gcs_rpc_server_reconnect
 Windows: on Linux they take 127.0.0.1 for a wish to be reached by others. Read as Ray is imported. And once the command
 is killed they wait for its return for 5 seconds, not 60.
 """
+PATIENCE = 10.0
+"""Seconds in which a cluster has to answer."""
 STORE_BYTES = 256 * 1024 * 1024
 
 
@@ -73,6 +76,8 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
 
     `number`: of workers; None: as many as there are cores for. Raises `UnsayError` where there is no such cluster.
     """
+    if address is not None:
+        _check_answers(address)
     os.environ.update(SILENT if address else SILENT | ALONE)
     import ray
     import ray.data
@@ -90,7 +95,7 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
         variables = {name: str(threads) for name in THREADS}
         try:
             ray.init(**joined, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.CRITICAL)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # it gives up by leaving the process
             where = f"the cluster at {address}" if address else "Ray on this machine"
             raise UnsayError(f"cannot start with {where}: {' '.join(str(error).split())[:300]}") from error
         try:
@@ -156,6 +161,17 @@ class Worker:
         import pyarrow as pa
 
         return pa.table({"record": [text(self.do(json.loads(item))) for item in batch["item"].to_pylist()]})
+
+
+def _check_answers(address: str) -> None:
+    """Raise `UnsayError` where nothing answers at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise UnsayError(f"no Ray cluster answers at {address} ({error}): start one there with `ray start`") from error
 
 
 def check_installed() -> None:

@@ -147,5 +147,5 @@ def key(name: str) -> bytes:
 
 
 def _key_of(record: Record) -> bytes:
-    """A photo that cannot have a result is known by its own name and, as a table may ask for it twice, by the reason."""
+    """A photo that cannot have a result is known by its own name and the reason: a table may ask for it twice."""
     return key(record["result"]) if record["result"] is not None else key(f"\0{record['photo']}\0{record['error']}")

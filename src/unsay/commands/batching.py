@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -153,12 +155,19 @@ def _how(address: str | None, workers: int | None, threads: int, again: bool, ve
     return How(address, workers, threads, again, verify)
 
 
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Standard output is for results: what Ray's threads print there meanwhile goes to standard error."""
+    with redirect_stdout(sys.stderr if sys.stderr is not None else io.StringIO()):
+        yield
+
+
 def _run(job: Job, source: str, destination: str, how: How, as_json: bool, masks: str | None = None) -> Progress:
     from unsay.batch import run_batch
 
     start = time.monotonic()
     try:
-        with _telling(quiet=as_json) as tell:
+        with results_alone(), _telling(quiet=as_json) as tell:
             progress = run_batch(job, source, destination, how, masks=masks, tell=tell)
     except KeyboardInterrupt:
         note("unsay: stopped; what is done is kept, the same command goes on from there")
@@ -212,8 +221,6 @@ def _raise_for(progress: Progress, destination: str) -> None:
 @contextmanager
 def _telling(*, quiet: bool) -> Iterator[Tell]:
     """A bar on a terminal, a line now and then elsewhere, and the first failures in words."""
-    import sys
-
     if quiet:
         yield lambda *_: None
     elif sys.stderr is not None and sys.stderr.isatty():

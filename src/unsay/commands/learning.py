@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unsay.commands.batching import Address, Number, Threads
+from unsay.commands.batching import Address, Number, Threads, results_alone
 from unsay.commands.console import note, print_path, working
 from unsay.commands.judging import LimitCount, Split
 from unsay.errors import UnsayError
@@ -70,7 +70,7 @@ def pairs(
     FILE is the training's configuration, its data the downloaded shards (`kind: webdataset`). Shards that were prepared
     with the same settings are passed over; corrupt pairs are left out and counted.
     """
-    with learning_half():
+    with learning_half(), results_alone():
         from unsay.training.config import load_config
         from unsay.training.segment_config import SegmentConfig
         from unsay.training.shards.preparing import prepare_pairs

@@ -153,8 +153,8 @@ def prepare_pairs(
     """Prepare all shards of `config.data.path` into `destination`, a folder or a bucket's path, for `kind: shards`.
 
     Nouns, groups and what else frozen networks make of a pair are computed here, once; corrupt pairs are passed over
-    and counted. `address`, `number`, `threads`: of the workers, as for `unsay batch`. `tell(done, of, record)` is called
-    for each shard. Raises `BadInput` for a configuration or data that cannot be used.
+    and counted. `address`, `number`, `threads`: of the workers, as for `unsay batch`. `tell(done, of, record)` is
+    called for each shard. Raises `BadInput` for a configuration or data that cannot be used.
     """
     check_installed()
     check_config(config)
