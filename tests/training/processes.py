@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 
@@ -28,6 +29,7 @@ def start(file: str, config: Any, call: str, environment: dict[str, str], **how:
     """`call` in a process of its own, where `tests` is the test file and `config` the configuration."""
     code = f"""
         import importlib.util, sys
+        sys.path.append({str(Path(__file__).parents[1])!r})
         from unsay.training.config import config_from
         from unsay.errors import UnsayError
         spec = importlib.util.spec_from_file_location("doubles", {file!r})

@@ -23,7 +23,7 @@ LONG = 180
 
 def write_config(folder: Path, photos: Path, name: str, devices: int, nodes: int, steps: int = 4) -> Path:
     machine = {"accelerator": "cpu", "devices": devices, "num_nodes": nodes, "strategy": "ddp", "threads": 1}
-    network = {"width": 0.0625, "levels": 4, "refinements": 1}
+    network = {"width": 0.0625, "levels": 5, "refinements": 1}
     losses = {"perceptual": 0.0, "style": 0.0, "variation": 0.0}
     config: dict[str, Any] = {"folders": [str(photos)], "network": network, "losses": losses, "machine": machine}
     config |= {"crop": 64, "batch": 2, "steps": steps, "save_every": 1, "out": str(folder / name)}

@@ -73,6 +73,8 @@ class Place:
                         path = posixpath.join(folder, name)
                         inner = path[len(self.root) :].lstrip("/") if self.root else path.lstrip("/")
                         yield Entry(inner, int(info.get("size") or 0), stamp_of(info))
+        except FileNotFoundError:  # in a bucket there are no empty folders
+            return
         except (OSError, ValueError) as error:
             raise BadInput(f"cannot list {shown(self.url)}: {_reason(error)}") from error
 
