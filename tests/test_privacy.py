@@ -53,7 +53,7 @@ def commands(folder: Path) -> list[list[str]]:
     out = ["-o", str(folder / "out.png")]
     return [
         ["bundles", "--json"],
-        ["segment", str(photo), "sea", "qwertyish thing", *out],  # one word known, one for the text encoder
+        ["segment", str(photo), "boat", "qwertyish thing", *out],  # one word known, one for the text encoder
         ["inpaint", str(photo), str(mask), *out],
         ["erase", str(photo), "orca", "--threshold", "0", *out],
     ]
