@@ -169,7 +169,7 @@ def test_the_rows_differ_in_what_they_say(result: dict[str, Any]) -> None:
     assert grouping["agglomerative, patches"]["oracle mIoU-7"]["mean"] > 0.9
     assert tables["evidence"]["class names only"]["presence mAP"]["spread"] == 0  # no seed enters
     told = tables["objective"]["one-way"]["sentences only: mIoU-7, words given"]["values"]
-    assert np.mean(told) > 0.7  # though every seed begins elsewhere: red is dog, blue is cat, yellow is person
+    assert np.mean(told) > 0.6  # though every seed begins elsewhere: red is dog, blue is cat, yellow is person
     rows = [tables["objective"][n] for n in ("two-way", "image-level")] + [tables["regions"]["crops"]]
     assert all(row["setting"] != tables["objective"]["one-way"]["setting"] for row in rows)
 

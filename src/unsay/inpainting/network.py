@@ -1,11 +1,12 @@
 """The filling network in bf16, for those who ask for it: OpenVINO, which `pip install 'unsay[bf16]'` brings.
 
 ONNX Runtime has no bf16 convolution on the CPU. OpenVINO reads the same file and takes about half of fp32's time on
-processors with bf16 arithmetic (AVX-512 BF16 or AMX). Results then differ a little from fp32's: an option that says so.
+processors with bf16 arithmetic (AVX-512 BF16). Results then differ a little from fp32's: an option that says so.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -28,6 +29,10 @@ TYPES = {
     "boolean": "tensor(bool)",
 }
 """OpenVINO's number types in ONNX Runtime's words."""
+
+
+WITHOUT_AMX = ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+"""With AMX, OpenVINO 2026.4 gave numbers that are not finite for the starter's filler; with AVX-512 BF16 it does not."""
 
 
 class Value(NamedTuple):
@@ -82,6 +87,7 @@ def _compiled(openvino: Any, path: Path, threads: int) -> Any:
 
 def import_openvino() -> Any:
     """OpenVINO, without the package by which it would report every import to a server."""
+    os.environ.setdefault(*WITHOUT_AMX)
     name = "openvino_telemetry"
     before = sys.modules.get(name)
     sys.modules[name] = None  # type: ignore[assignment]
