@@ -27,7 +27,7 @@ GUARDED = {
 }
 """Calls -> the argument that has to be given, and its value: what is left out may be another in another version."""
 SOCKETS = {"web/server.py", "batch/engine.py"}
-"""The page's server takes connections; a batch asks the cluster that its user names whether it answers. No other does."""
+"""The page's server takes connections; a batch asks the cluster that its user names whether it answers."""
 JUDGES = {"evaluation/deep.py"}
 """Opens the published networks by which papers judge fills, with the packages of their authors, where they lie."""
 

@@ -32,7 +32,7 @@ TYPES = {
 
 
 WITHOUT_AMX = ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
-"""With AMX, OpenVINO 2026.4 gave numbers that are not finite for the starter's filler; with AVX-512 BF16 it does not."""
+"""With AMX, OpenVINO 2026.4 gave the starter's filler numbers that are not finite; with AVX-512 BF16 it does not."""
 
 
 class Value(NamedTuple):
