@@ -54,6 +54,16 @@ def test_nothing_but_our_own_files_goes(tmp_path: Path) -> None:
     assert link.is_symlink()
 
 
+def test_only_private_folders_of_dead_processes_are_swept(tmp_path: Path) -> None:
+    names = ["unsay-page-99999999999999-abc", "unsay-page-1-abc", "unsay-page-x-abc", "unsay-ray-4194304-abc"]
+    for name in (*names, "unsay-page-4194304-abc"):
+        (tmp_path / name).mkdir()
+    ours = leftovers.private_folder("unsay-page-", str(tmp_path))
+    assert ours.name.startswith(f"unsay-page-{os.getpid()}-")
+    assert ours.stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, ours.name])
+
+
 def test_a_folder_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Any] = []
     scan = os.scandir

@@ -1,4 +1,4 @@
-"""Temporary files beside those that are being written: none is left, unless the process is killed outright.
+"""Temporary files beside those that are being written, and private folders: none is left, unless the process is killed.
 
 What a killed process left is deleted by a later one, once it is surely nobody's.
 """
@@ -9,6 +9,8 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +61,35 @@ def _delete_if_old(entry: os.DirEntry[str]) -> None:
     with contextlib.suppress(OSError):
         if time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD_SECONDS:
             os.unlink(entry.path)
+
+
+def private_folder(prefix: str, parent: str | None = None) -> Path:
+    """A new folder that this user alone can read, `PREFIXprocess-random` in `parent` (by default where the system has
+    its temporary files); whoever asks for it deletes it. Those of processes that were killed are deleted first.
+    """
+    place = parent or tempfile.gettempdir()
+    sweep_dead(prefix, place)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=place))
+
+
+def sweep_dead(prefix: str, place: str) -> None:
+    """Delete this user's private folders of that prefix whose process lives no more."""
+    if os.name != "posix":  # elsewhere there is no harmless way to ask whether a process lives
+        return
+    named = re.compile(rf"{re.escape(prefix)}(\d+)-\w+")
+    for path in Path(place).glob(f"{prefix}*"):
+        found = named.fullmatch(path.name)
+        with contextlib.suppress(OSError, OverflowError):
+            own = not path.is_symlink() and (not hasattr(os, "getuid") or path.stat().st_uid == os.getuid())
+            if found and own and not _alive(int(found[1])):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

@@ -257,7 +257,7 @@ def test_inpaint_takes_each_photo_with_its_mask(
         "grey.png": 2,
         "broken.jpg": 2,
     }
-    assert "has no mask for it: expected b.png" in known["b.png"]["error"]
+    assert "it has no mask: expected b.png" in known["b.png"]["error"]
     here.done.clear()
     (masks / "a.png").write_bytes(png(255 - white))
     run_batch(job, str(photos), str(tmp_path / "out"), masks=str(masks))
@@ -355,9 +355,16 @@ def test_globs_pick_photos(photos: Path, tmp_path: Path, here: Here, tiny: str) 
 
 
 def test_photos_without_words_are_told(photos: Path, tmp_path: Path, here: Here, tiny: str) -> None:
-    run_batch(Job("erase", (), bundle=tiny), str(photos), str(tmp_path / "out"))
-    assert here.done == []
-    assert all("no word says" in record["error"] for record in records(tmp_path / "out").values())
+    """At once for a folder; for a table, whose rows may have some, by photo."""
+    with pytest.raises(BadInput, match="no word says what to look for"):
+        run_batch(Job("erase", (), bundle=tiny), str(photos), str(tmp_path / "out"))
+    with pytest.raises(BadInput, match="no masks: give --masks"):
+        run_batch(Job("inpaint", (), bundle=tiny), str(photos), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    (photos / "t.csv").write_text("photo,words\na.png,red\nb.png,\n")
+    run_batch(Job("erase", (), bundle=tiny), str(photos / "t.csv"), str(tmp_path / "out"))
+    assert here.done == ["a.png"]
+    assert "no word says" in records(tmp_path / "out")["b.png"]["error"]
 
 
 def test_two_batches_do_not_write_into_one_folder(photos: Path, tmp_path: Path, here: Here, tiny: str) -> None:

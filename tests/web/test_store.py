@@ -12,7 +12,7 @@ import pytest
 
 from unsay.web.jobs import Refused
 from unsay.web.settings import Settings
-from unsay.web.store import Opened, Store, sweep_dead
+from unsay.web.store import Opened, Store
 
 
 @pytest.fixture(autouse=True)
@@ -123,11 +123,3 @@ def test_a_folder_that_was_taken_away_is_made_anew(make: Any) -> None:
     store = make()
     store.root.rmdir()
     assert opened(store).folder.exists()
-
-
-def test_only_folders_of_dead_servers_are_swept(temp: Path) -> None:
-    names = ["unsay-page-99999999999999-abc", "unsay-page-1-abc", "unsay-page-x-abc", "unsay-page-4194304-abc"]
-    for name in names:
-        (temp / name).mkdir()
-    sweep_dead()
-    assert sorted(path.name for path in temp.iterdir()) == sorted(names[:3])

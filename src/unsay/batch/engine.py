@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 
 from unsay.batch.ledger import Item, Record, text
 from unsay.errors import UnsayError
+from unsay.leftovers import private_folder
 from unsay.processes import THREADS, cores
 
 WAVE = 256
@@ -30,7 +32,9 @@ WAVE = 256
 LEAST_WAVE = 2048
 """and at least so many: a wave's end leaves workers idle, and the next opens their bundles anew."""
 ROWS = 4
-"""Photos that a worker takes at a time; in the passes over what dead workers left it is one."""
+"""Photos that a worker takes at a time; fewer where there are few, one in the passes over what dead workers left."""
+SHARES = 8
+"""Times at least that each worker is given something: the last one to end is then not long behind the others."""
 PASSES = 3
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Nothing reported to anybody, and no warnings from Ray's own processes on standard error."""
@@ -42,6 +46,8 @@ is killed they wait for its return for 5 seconds, not 60.
 PATIENCE = 10.0
 """Seconds in which a cluster has to answer."""
 STORE_BYTES = 256 * 1024 * 1024
+LONGEST_PLACE = 16
+"""Bytes of the path in which Ray's folder may lie: its sockets' paths, some 87 longer, must have less than 104."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +85,12 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
     if address is not None:
         _check_answers(address)
     os.environ.update(SILENT if address else SILENT | ALONE)
+    if address is None:  # a token of this run's own; by itself Ray would keep one in the user's home
+        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     import ray
     import ray.data
 
-    scratch = tempfile.mkdtemp(prefix="unsay-ray-") if address is None else None
+    scratch = str(private_folder("unsay-ray-", _short_place())) if address is None else None
     try:
         here = number or max(1, cores() // threads)
         own: dict[str, Any] = {
@@ -94,10 +102,16 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
         joined = {"address": address} if address else own
         variables = {name: str(threads) for name in THREADS}
         try:
-            ray.init(**joined, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.CRITICAL)
+            with _no_standard_error():
+                ray.init(
+                    **joined, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level=logging.CRITICAL
+                )
         except (Exception, SystemExit) as error:  # it gives up by leaving the process
-            where = f"the cluster at {address}" if address else "Ray on this machine"
-            raise UnsayError(f"cannot start with {where}: {' '.join(str(error).split())[:300]}") from error
+            told = "it gave up" if isinstance(error, SystemExit) else " ".join(str(error).split())[:300]
+            if address is None:
+                raise UnsayError(f"cannot start Ray on this machine: {told}") from error
+            token = "" if os.environ.get("RAY_AUTH_MODE") else "; if it wants a token, set RAY_AUTH_MODE=token here too"
+            raise UnsayError(f"cannot join the cluster at {address}: {told}{token}") from error
         try:
             _quiet(ray)
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
@@ -121,7 +135,8 @@ def records(items: Iterable[Item], task: Task, use: Workers) -> Iterator[Record]
 def _wave(items: list[Item], task: Task, use: Workers) -> Iterator[Record]:
     left = {item["result"]: item for item in items}
     for number in range(PASSES):
-        for record in _pass(list(left.values()), task, use, 1 if number else task.rows):
+        few = max(1, len(items) // (SHARES * use.number))
+        for record in _pass(list(left.values()), task, use, 1 if number else min(few, task.rows)):
             del left[record["result"]]
             yield record
         if not left:
@@ -161,6 +176,29 @@ class Worker:
         import pyarrow as pa
 
         return pa.table({"record": [text(self.do(json.loads(item))) for item in batch["item"].to_pylist()]})
+
+
+@contextmanager
+def _no_standard_error() -> Iterator[None]:
+    """What Ray's core writes there as it starts is for Ray's authors: that it read RAY_BACKEND_LOG_LEVEL, say."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _short_place() -> str:
+    """Where Ray's files go: the system's place for temporary files, unless its path is too long for sockets."""
+    place = tempfile.gettempdir()
+    return place if os.name != "posix" or len(os.fsencode(place)) <= LONGEST_PLACE else "/tmp"
 
 
 def _check_answers(address: str) -> None:

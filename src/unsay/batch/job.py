@@ -107,7 +107,8 @@ class Job:
     def _run(self, photo: bytes, words: Sequence[str], mask: bytes | None, bundle: Bundle, name: str) -> Outcome:
         limit: dict[str, Any] = {"bundle": bundle, "max_megapixels": self.max_megapixels}
         if self.verb == "segment":
-            return run_segment(photo, words, self.how.segment, kind=self.kind, name=Path(name).name, **limit)
+            called = Path(name).name if self.kind == "labelme" else name  # labelme looks beside its own file
+            return run_segment(photo, words, self.how.segment, kind=self.kind, name=called, **limit)
         if self.verb == "inpaint":
             if mask is None:
                 raise BadInput("it has no mask: give --masks, or a table with a column mask")

@@ -1,8 +1,9 @@
 """What is kept in a batch's destination: the manifest, and while a run lasts the journal that it is made of.
 
-The manifest, `unsay-batch.jsonl`, has one line of JSON for each photo, sorted by the results' names; it holds no times
-and no places of this machine: the same photos and options give the same bytes. The journal's parts lie in the state
-folder, each written whole, so that a run that was killed loses the last few seconds at most.
+The manifest, `unsay-batch.jsonl`, has one line of JSON for each photo, sorted by the results' names; it tells nothing
+of when and where it was made: another run over the same files gives the same bytes. The journal's parts lie in the
+state folder, each written whole, so that a run that was killed loses the last few seconds at most. Photos are entered
+there as begun before anything is done with them: what a killed run may have left is known to be ours.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from unsay.batch.ledger import Ledger, Record, text
-from unsay.batch.places import STATE, Place
+from unsay.batch.job import TOLD
+from unsay.batch.ledger import Ledger, Record, key, text
+from unsay.batch.places import LOCK, STATE, Place
 from unsay.errors import UnsayError
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ MANIFEST = "unsay-batch.jsonl"
 JOURNAL = f"{STATE}/journal"
 PART_RECORDS = 256
 PART_SECONDS = 5.0
+TEXTS = ("result", "recipe", "stamp", "mask_stamp", "error", "input", "mask", "sha256")
+FIELDS = {*TEXTS, "photo", "status", "bytes", "left", "scores", "nearest"}
 
 
 class Journal:
@@ -44,15 +48,19 @@ class Journal:
     def flush(self) -> None:
         """Write what waits. Raises `UnsayError` where the destination takes no more."""
         if self._waiting:
-            name = f"{JOURNAL}/{self._run:020d}-{self._parts:08d}.jsonl"
-            lines = "".join(f"{text(record)}\n" for record in self._waiting)
-            try:
-                self._place.put(name, lines.encode("ascii"))
-            except Exception as error:  # each file system's library has its own
-                raise UnsayError(f"the batch's journal cannot be written to {self._place.url}: {error}") from error
-            self._parts += 1
+            self.write(self._waiting)
             self._waiting.clear()
         self._since = time.monotonic()
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Write records at once, behind those that were written before. Raises as `flush` does."""
+        name = f"{JOURNAL}/{self._run:020d}-{self._parts:08d}.jsonl"
+        lines = "".join(f"{text(record)}\n" for record in records)
+        try:
+            self._place.put(name, lines.encode("ascii"))
+        except Exception as error:  # each file system's library has its own
+            raise UnsayError(f"the batch's journal cannot be written to {self._place.url}: {error}") from error
+        self._parts += 1
 
 
 def read_kept(place: Place, ledger: Ledger) -> None:
@@ -83,8 +91,8 @@ def write_manifest(place: Place, ledger: Ledger, scratch: Path) -> None:
 
 
 def drop_state(place: Place) -> None:
-    """Delete the state folder: the manifest holds all of it."""
-    place.remove(STATE)
+    """Delete what the state folder holds, the lock aside: the manifest has all of it."""
+    place.clear(STATE, but=LOCK)
 
 
 def _records(place: Place, name: str) -> Iterable[Record]:
@@ -101,9 +109,25 @@ def _records(place: Place, name: str) -> Iterable[Record]:
 
 
 def _record(line: bytes) -> Record | None:
+    """The record that a line holds, without what no record has; None for anything else."""
     try:
-        value: Any = json.loads(line)
-    except ValueError:
+        value: Any = json.loads(line, parse_constant=_no_number)
+        whole = isinstance(value, dict) and _is_record(value)
+    except (ValueError, RecursionError):
         return None
-    whole = isinstance(value, dict) and isinstance(value.get("photo"), str) and isinstance(value.get("status"), int)
-    return value if whole and isinstance(value.get("result"), (str, type(None))) else None
+    return {name: value[name] for name in value if name in FIELDS or name in TOLD} if whole else None
+
+
+def _is_record(value: dict[str, Any]) -> bool:
+    """Whether it has every field, each of its type, and where it is done all that stands for its result."""
+    texts = all(name in value and isinstance(value[name], (str, type(None))) for name in TEXTS)
+    if not texts or not isinstance(value.get("photo"), str) or type(value.get("bytes", "")) not in (int, type(None)):
+        return False
+    if not isinstance(value.get("left"), (str, type(None))) or value.get("status") not in (0, 1, 2, 3):
+        return False
+    key(value["result"] or "")  # no name at all raises a ValueError
+    return type(value["status"]) is int and (value["status"] != 0 or None not in (value["bytes"], value["sha256"]))
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")

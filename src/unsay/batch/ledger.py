@@ -8,6 +8,8 @@ A *record* is what the manifest says of one photo, as a dictionary:
     stamp, mask_stamp   what a listing told of them then
     recipe              what stands for the words, the bundle and the options
     bytes, sha256       of the result
+    left                where it failed or was not finished: sha256 of the result that an earlier run left there, or "*"
+                        for whatever is there; missing where there is none
     and what the verb reports: words, found, scores ...
 """
 
@@ -28,6 +30,7 @@ PRAGMA synchronous = OFF;
 CREATE TABLE known (key BLOB PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE there (key BLOB PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE masks (stem BLOB PRIMARY KEY, name TEXT NOT NULL, stamp TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE inputs (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE plan (key BLOB PRIMARY KEY, item TEXT NOT NULL, done INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 """
 
@@ -61,6 +64,16 @@ class Ledger:
         keep += " WHERE excluded.name < masks.name"
         with self._at_once():
             self._base.executemany(f"INSERT INTO masks VALUES (?, ?, ?) {keep}", rows)
+
+    def reads(self, names: Iterable[str]) -> None:
+        """Take names, within the destination, of photos and masks that are read."""
+        self._base.executemany("INSERT OR IGNORE INTO inputs VALUES (?)", ((key(name),) for name in names))
+
+    def overwrites(self) -> list[Item]:
+        """What is planned and would replace a photo or a mask that is read; it is planned no more."""
+        found = self._base.execute("SELECT item FROM plan JOIN inputs USING (key) ORDER BY plan.key").fetchall()
+        self._base.execute("DELETE FROM plan WHERE key IN (SELECT key FROM inputs)")
+        return [json.loads(item) for (item,) in found]
 
     def mask_of(self, stem: str) -> tuple[str, str] | None:
         """The mask's name and stamp for a photo of this name without its ending."""

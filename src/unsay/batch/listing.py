@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,16 +72,23 @@ def open_source(url: str) -> Source:
         if not place.has(name):
             raise BadInput(f"no table {shown(url)}: check its path")
         return Source(place, table=name)
-    if _MAGIC.search(url):
-        fixed = url[: _MAGIC.search(url).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    place, magic = open_place(url), _MAGIC.search(url)
+    if place.files.isdir(place.root):
+        return Source(place)
+    if magic is not None:
+        fixed = url[: magic.start()].rpartition("/")[0]
         return Source(open_place(fixed or ("/" if url.startswith("/") else ".")), pattern=url)
+    raise BadInput(
+        f"{shown(url)} is {_what(place)}: give a folder, a glob in quotes, a bucket's path, or a .csv or .parquet"
+    )
+
+
+def open_folder(url: str) -> Place:
+    """The folder or bucket's path that masks lie in. Raises `BadInput` for anything else."""
     place = open_place(url)
     if not place.files.isdir(place.root):
-        kind = "a file" if place.files.exists(place.root) else "not there"
-        raise BadInput(
-            f"{shown(url)} is {kind}: give a folder, a glob in quotes, a bucket's path, or a .csv or .parquet"
-        )
-    return Source(place)
+        raise BadInput(f"{shown(url)} is {_what(place)}: give the folder that the masks are in")
+    return place
 
 
 def is_photo(entry: Entry) -> bool:
@@ -89,11 +97,35 @@ def is_photo(entry: Entry) -> bool:
 
 
 def split_words(cell: Any) -> tuple[str, ...]:
-    """The words in a cell of a table: a list, or text with commas or semicolons between them."""
-    if cell is None:
+    """The words in a cell of a table: a list, or text with commas or semicolons between them.
+
+    Raises `BadInput` for a cell of another kind.
+    """
+    if _is_empty(cell):
         return ()
-    parts = re.split(r"[,;]", cell) if isinstance(cell, str) else [str(part) for part in cell]
+    parts = re.split(r"[,;]", cell) if isinstance(cell, str) else cell
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise BadInput(f"its words are {str(cell)[:60]!r}: give text, or a list of texts")
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def _is_empty(cell: Any) -> bool:
+    """Nothing, or the NaN that data frames put in its place."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _text(row: dict[str, Any], column: str) -> str | None:
+    """What a cell says; None for nothing. Raises `BadInput` for anything but text."""
+    cell = row.get(column)
+    if _is_empty(cell) or cell == "":
+        return None
+    if not isinstance(cell, str):
+        raise BadInput(f"its {column} is {str(cell)[:60]!r}: give text")
+    return cell
+
+
+def _what(place: Place) -> str:
+    return "a file" if place.files.exists(place.root) else "not there"
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:
@@ -115,18 +147,17 @@ def _rows(place: Place, table: str) -> Iterator[Asked]:
 
 
 def _asked(place: Place, number: int, row: dict[str, Any]) -> Asked:
-    photo = str(row.get("photo") or "").strip()
-    if not photo:
-        return Asked(f"row {number}", error="this row of the table names no photo: fill its column photo")
-    mask = row.get("mask") or None
-    output = row.get("output") or None
-    return Asked(
-        name=output_name(photo),
-        url=_within(place, photo),
-        words=split_words(row.get("words")),
-        mask=None if mask is None else _within(place, str(mask)),
-        output=None if output is None else str(output),
-    )
+    name = f"row {number}"
+    try:
+        photo = (_text(row, "photo") or "").strip()
+        if not photo:
+            return Asked(name, error="this row of the table names no photo: fill its column photo")
+        name = output_name(photo)
+        mask, output, words = _text(row, "mask"), _text(row, "output"), split_words(row.get("words"))
+    except BadInput as error:
+        return Asked(name, error=str(error))
+    mask = None if mask is None else _within(place, mask)
+    return Asked(name, url=_within(place, photo), words=words, mask=mask, output=output)
 
 
 def output_name(photo: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import posixpath
 import secrets
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,8 @@ from unsay.photo.read import shown
 
 STATE = ".unsay-batch"
 """The folder in a batch's destination that holds what a run needs while it lasts; gone once the run is whole."""
+LOCK = "lock"
+"""The file in it that a running batch holds."""
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"}
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated", "created")
 
@@ -61,39 +64,52 @@ class Place:
     def walk(self, without: frozenset[str] = frozenset()) -> Iterator[Entry]:
         """Its files and those of the folders in it, a folder at a time.
 
-        Hidden ones, links to folders, and the folders with full paths in `without` are passed over.
-        Raises `BadInput` where it cannot be listed.
+        Hidden ones, links to folders, what is neither file nor folder, and the folders with full paths in `without` are
+        passed over. Raises `BadInput` where it, or a folder in it, cannot be listed.
         """
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            for info in self._listed(folder):
+                path = str(info["name"]).rstrip("/")
+                if posixpath.basename(path).startswith(".") or path == folder.rstrip("/"):
+                    continue
+                if info["type"] == "directory":
+                    folders += [] if path in without else [path]
+                elif (file := _file(path, info)) is not None:
+                    inner = path[len(self.root) :].lstrip("/") if self.root else path.lstrip("/")
+                    yield Entry(inner, int(file.get("size") or 0), stamp_of(file))
+
+    def _listed(self, folder: str) -> list[dict[str, Any]]:
         try:
-            for folder, folders, files in self.files.walk(self.root, detail=True, on_error="raise"):
-                for name in [n for n, info in folders.items() if _passed_over(n, info, folder, without)]:
-                    del folders[name]
-                for name, info in files.items():
-                    if name and not name.startswith("."):
-                        path = posixpath.join(folder, name)
-                        inner = path[len(self.root) :].lstrip("/") if self.root else path.lstrip("/")
-                        yield Entry(inner, int(info.get("size") or 0), stamp_of(info))
-        except FileNotFoundError:  # in a bucket there are no empty folders
-            return
+            return list(self.files.ls(folder, detail=True))
+        except FileNotFoundError:  # in a bucket there are no empty folders, and elsewhere one may go meanwhile
+            return []
         except (OSError, ValueError) as error:
-            raise BadInput(f"cannot list {shown(self.url)}: {_reason(error)}") from error
+            raise BadInput(f"cannot list {shown(folder)}: {_reason(error)}") from error
 
     def read(self, name: str) -> bytes:
         """The content of one of its files. Raises `OSError` (or what the file system's library raises)."""
         return bytes(self.files.cat_file(self.path(name)))
 
     def entry(self, name: str) -> Entry:
-        """What the place tells of one of its files now. Raises as `read` does."""
-        info = self.files.info(self.path(name))
+        """What the place tells of one of its files now. Raises as `read` does, `BadInput` for what is no file."""
+        info = _file(self.path(name), self.files.info(self.path(name)))
+        if info is None:
+            raise BadInput(f"{shown(name)} is no file")
         return Entry(name, int(info.get("size") or 0), stamp_of(info))
 
     def put(self, name: str, data: bytes) -> None:
-        """Put `data` there in one step. Raises `OSError` (or what the file system's library raises)."""
+        """Put `data` there in one step. Raises `OSError` (or what the file system's library raises), `BadInput` where
+        a link leads out of the place.
+        """
         path = self.path(name)
         if _protocols(self.files) & _OBJECT_STORES:
             self.files.pipe_file(path, data)
             return
         scratch = self.path(f"{STATE}/{secrets.token_hex(8)}.part")
+        if self.local:
+            self._check_inside(scratch, path)
         self.files.makedirs(posixpath.dirname(scratch), exist_ok=True)
         self.files.makedirs(posixpath.dirname(path), exist_ok=True)
         try:
@@ -127,10 +143,27 @@ class Place:
             self.files.put_file(str(local), self.path(inner))
             self.files.mv(self.path(inner), self.path(name))
 
+    def _check_inside(self, *paths: str) -> None:
+        for path in paths:
+            folder = _real(self.files, posixpath.dirname(path))
+            if folder != self.root and not folder.startswith(f"{self.root}/"):
+                raise BadInput(f"{shown(posixpath.dirname(path))} is a link that leads out of {shown(self.url)}")
+
     def remove(self, name: str) -> None:
-        """Delete one of its files, or a folder with all in it; one that is not there is none to delete."""
+        """Delete one of its files; one that is not there is none to delete."""
         with contextlib.suppress(FileNotFoundError):
-            self.files.rm(self.path(name), recursive=True)
+            self.files.rm_file(self.path(name))
+
+    def clear(self, folder: str, but: str = "") -> None:
+        """Delete one of its folders with all in it; files named `but` stay, and with them their folder."""
+        for path in self.files.find(self.path(folder)):
+            if posixpath.basename(path) != but:
+                with contextlib.suppress(FileNotFoundError):
+                    self.files.rm_file(path)
+        if self.local:
+            for inner, _, _ in os.walk(self.path(folder), topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(inner)
 
     def names(self, folder: str) -> list[str]:
         """The names of the files right in one of its folders, sorted; none where there is no such folder."""
@@ -161,6 +194,8 @@ def _opened(url: str) -> Place:
         raise BadInput(f"{shown(url)} needs a library that is not installed: {_reason(error)}") from error
     except (ValueError, OSError) as error:
         raise BadInput(f"{shown(url)} cannot be opened: {_reason(error)}") from error
+    if "file" in _protocols(files):
+        root = _real(files, str(root))  # one folder has one name, whatever links lead to it
     return Place(url, files, str(root).rstrip("/"))
 
 
@@ -168,6 +203,12 @@ def split_url(url: str) -> tuple[str, str]:
     """A file's path or URL -> that of its folder, and its name."""
     folder, slash, name = url.rpartition("/")
     return (folder or slash or ".", name)
+
+
+def file_at(url: str) -> tuple[Place, str]:
+    """A file's place and its name there. Raises `BadInput` as `open_place` does."""
+    folder, name = split_url(url)
+    return open_place(folder), name
 
 
 def stamp_of(info: dict[str, Any]) -> str:
@@ -195,27 +236,50 @@ def alone(place: Place) -> Iterator[None]:
     if not place.local or os.name != "posix":
         yield
         return
+    state = Path(place.path(STATE))
+    if state.is_symlink():
+        raise BadInput(f"{shown(str(state))} is a link: delete it")
+    state.mkdir(parents=True, exist_ok=True)
+    lock = _locked(state / LOCK, place)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # where a journal is left, the folder stays
+            (state / LOCK).unlink()
+            state.rmdir()
+        os.close(lock)
+
+
+def _locked(path: Path, place: Place) -> int:
+    """The descriptor of the lock file, held. Whoever held it before may have deleted it: then that of the next file."""
     import fcntl
 
-    state = Path(place.path(STATE))
-    state.mkdir(parents=True, exist_ok=True)
-    with open(state / "lock", "w", encoding="ascii") as lock:
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(lock), os.lstat(path)):
+                return lock
         except BlockingIOError as error:
-            raise UnsayError(
-                f"another batch is writing into {shown(place.url)}: wait for it, or name another"
-            ) from error
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # where a journal is left, the folder stays
-                (state / "lock").unlink()
-                state.rmdir()
+            os.close(lock)
+            told = f"another batch is writing into {shown(place.url)}: wait for it, or name another"
+            raise UnsayError(told) from error
+        os.close(lock)
 
 
-def _passed_over(name: str, info: dict[str, Any], folder: str, without: frozenset[str]) -> bool:
-    return name.startswith(".") or bool(info.get("islink")) or posixpath.join(folder, name).rstrip("/") in without
+def _file(path: str, info: dict[str, Any]) -> dict[str, Any] | None:
+    """What is told of a file, or of the file that a link leads to; None for anything else."""
+    if not info.get("islink"):
+        return info if info["type"] in ("file", "link") else None
+    try:
+        there = os.stat(path)
+    except OSError:  # it leads nowhere
+        return None
+    return {"size": there.st_size, "mtime": there.st_mtime} if stat.S_ISREG(there.st_mode) else None
+
+
+def _real(files: Any, path: str) -> str:
+    return str(files._strip_protocol(os.path.realpath(path)))
 
 
 def _protocols(files: Any) -> set[str]:

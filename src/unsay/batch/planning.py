@@ -9,7 +9,7 @@ from typing import Any
 from unsay.batch.job import Job
 from unsay.batch.ledger import Item, Ledger, Record, key
 from unsay.batch.listing import Asked, Source, is_photo
-from unsay.batch.places import Place
+from unsay.batch.places import Place, file_at
 from unsay.batch.work import blank, is_done
 from unsay.errors import BadInput, UnsayError
 from unsay.segmentation.words import check_words
@@ -22,45 +22,47 @@ def plan(ledger: Ledger, job: Job, source: Source, destination: Place, masks: Pl
     """Fill the ledger's plan; gives the records of those asked for that cannot be done at all."""
     ledger.see((entry.name, entry.size) for entry in destination.walk())
     if masks is not None:
-        named = (e for e in masks.walk() if is_photo(e))
-        ledger.see_masks((posixpath.splitext(e.name)[0], e.name, e.stamp) for e in named)
+        ledger.see_masks(_masks_in(ledger, masks, destination))
     refused: list[Record] = []
     without = [destination, *([] if masks is None else [masks])]
-    items = _items(ledger, job, source.photos(without), masks, refused, (source.place, destination))
+    items = _items(ledger, job, source, source.photos(without), masks, refused, destination)
     clashes = ledger.plan(items)
     yield from (_clash(item) for item in clashes)
+    yield from (_overwrite(item) for item in ledger.overwrites())
     yield from refused
 
 
-def settle(ledger: Ledger, *, again: bool, verify: bool) -> int:
-    """Mark what needs nothing more, by what listings tell; gives how many that were.
+def settle(ledger: Ledger, *, again: bool, verify: bool) -> dict[int, int]:
+    """Mark what needs nothing more, by what listings tell; gives how many that were, by status.
 
     `again`: photos that failed are tried again. `verify`: nothing is taken from listings.
     """
-    if verify:
-        return 0
     done: list[bytes] = []
+    by_status: dict[int, int] = {}
+    if verify:
+        return by_status
     for item, known, there in ledger.steps():
-        if is_done(known, blank(item), there, stamps=True) and not (again and known and known["status"]):
+        if known and is_done(known, blank(item), there, stamps=True) and not (again and known["status"]):
             done.append(key(item["result"]))
+            by_status[known["status"]] = by_status.get(known["status"], 0) + 1
     ledger.done(done)
-    return len(done)
+    return by_status
 
 
-def to_do(ledger: Ledger, *, again: bool) -> Iterator[Item]:
+def to_do(ledger: Ledger) -> Iterator[Item]:
     """The items for workers, by name, each with what is known of it."""
     for item, known, there in ledger.steps():
-        old = None if again and known and known["status"] else known
-        yield item | {"known": old, "there": there}
+        yield item | {"known": known, "there": there}
 
 
 def _items(
     ledger: Ledger,
     job: Job,
+    source: Source,
     photos: Iterable[Asked],
     masks: Place | None,
     refused: list[Record],
-    places: tuple[Place, Place],
+    destination: Place,
 ) -> Iterator[Item]:
     recipes: dict[tuple[str, ...], str] = {}
     for asked in photos:
@@ -70,8 +72,9 @@ def _items(
                 recipes.clear()
             recipes[words] = job.recipe(words)
         item = _item(job, asked, words, recipes[words])
+        ledger.reads(_within(destination, _read_by(source, asked)))
         try:
-            item |= _checked(ledger, job, asked, item, masks, places)
+            item |= _checked(ledger, job, asked, item, masks)
         except UnsayError as error:
             refused.append(blank(item) | {"result": None, "status": error.exit_status, "error": str(error)})
             continue
@@ -91,9 +94,7 @@ def _item(job: Job, asked: Asked, words: tuple[str, ...], recipe: str) -> Item:
     }
 
 
-def _checked(
-    ledger: Ledger, job: Job, asked: Asked, item: Item, masks: Place | None, places: tuple[Place, Place]
-) -> dict[str, Any]:
+def _checked(ledger: Ledger, job: Job, asked: Asked, item: Item, masks: Place | None) -> dict[str, Any]:
     """What is still to be added to an item. Raises `BadInput` for one that cannot be done."""
     if asked.error is not None:
         raise BadInput(asked.error)
@@ -103,8 +104,6 @@ def _checked(
     wanted = "." + job.suffix(asked.name).rpartition(".")[2]
     if posixpath.splitext(result)[1].lower() != wanted.lower():
         raise BadInput(f"the result is called {result!r}, and must end in {wanted}")
-    if asked.url is None and _is_same(places, asked.name, result):
-        raise BadInput(f"the result would replace the photo {asked.name}: name another destination")
     if job.verb == "inpaint":
         return {} if asked.mask is not None else _mask(ledger, asked.name, masks)
     if not item["words"]:
@@ -113,19 +112,45 @@ def _checked(
     return {}
 
 
+def _masks_in(ledger: Ledger, masks: Place, destination: Place) -> Iterator[tuple[str, str, str]]:
+    for entry in masks.walk(frozenset({destination.root} - {masks.root})):
+        if is_photo(entry):
+            ledger.reads(_within(destination, [(masks, entry.name)]))
+            yield posixpath.splitext(entry.name)[0], entry.name, entry.stamp
+
+
 def _mask(ledger: Ledger, name: str, masks: Place | None) -> dict[str, Any]:
     if masks is None:
         raise BadInput("it has no mask: give --masks, or a table with a column mask")
     stem = posixpath.splitext(name)[0]
     found = ledger.mask_of(stem)
     if found is None:
-        raise BadInput(f"{masks.url} has no mask for it: expected {stem}.png or another picture of that name")
+        raise BadInput(f"it has no mask: expected {stem}.png or another picture of that name among the masks")
     return {"mask": masks.files.unstrip_protocol(masks.path(found[0])), "mask_stamp": found[1]}
 
 
-def _is_same(places: tuple[Place, Place], name: str, result: str) -> bool:
-    source, destination = places
-    return source.files == destination.files and source.path(name) == destination.path(result)
+def _read_by(source: Source, asked: Asked) -> Iterator[tuple[Place, str]]:
+    """Where the photo lies, and the mask that a table names for it."""
+    if asked.url is None:
+        yield source.place, asked.name
+    for url in filter(None, (asked.url, asked.mask)):
+        try:
+            yield file_at(url)
+        except BadInput:  # a place that cannot be opened is told when it is read
+            continue
+
+
+def _within(destination: Place, files: Iterable[tuple[Place, str]]) -> Iterator[str]:
+    """Of the files those that lie in the destination, by their names there."""
+    for place, name in files:
+        path = place.path(name)
+        if place.files == destination.files and path.startswith(f"{destination.root}/"):
+            yield path[len(destination.root) + 1 :]
+
+
+def _overwrite(item: Item) -> Record:
+    told = f"its result {item['result']} would replace a photo or a mask that is read: name another destination"
+    return blank(item) | {"result": None, "status": BadInput.exit_status, "error": told}
 
 
 def _clash(item: Item) -> Record:

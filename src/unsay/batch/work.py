@@ -11,13 +11,15 @@ from typing import Any
 from unsay.batch.engine import ROWS
 from unsay.batch.job import Job
 from unsay.batch.ledger import Item, Record
-from unsay.batch.places import Place, open_place, split_url
+from unsay.batch.places import Place, file_at, open_place
 from unsay.bundle import Bundle, load_bundle
 from unsay.errors import BadInput, NotFound, UnsayError
 from unsay.photo.read import most_bytes
 from unsay.processes import make_ready
 
 DIED = "its worker died three times over it: out of memory, or a crash; try it alone, on a machine with more memory"
+ANY = "*"
+"""In a record's `left`: whatever lies in the result's place is ours."""
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors in writing after which nothing else can be written either."""
 
@@ -26,7 +28,7 @@ HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Setup:
     """What all workers of a run share. URLs of source and destination; `digest`: the job's, as the driver reckons it.
 
-    `verify`: look at what a photo holds even where its listing has not changed.
+    `verify`: results that are there are read and compared too. `again`: what failed or showed nothing is tried again.
     """
 
     job: Job
@@ -34,6 +36,8 @@ class Setup:
     destination: str
     threads: int
     digest: str
+    verify: bool = False
+    again: bool = False
     rows: int = ROWS
 
     def prepare(self) -> Callable[[Item], Record]:
@@ -46,7 +50,7 @@ class Setup:
 
     def died(self, item: Item) -> Record:
         """The record of a photo over which three workers died."""
-        return blank(item) | {"status": 1, "error": DIED}
+        return unfinished(item, DIED)
 
 
 def do(item: Item, setup: Setup, bundle: Bundle) -> Record:
@@ -62,12 +66,10 @@ def do(item: Item, setup: Setup, bundle: Bundle) -> Record:
         record |= _failed(error, error.exit_status) | {"scores": scores, "nearest": error.nearest}
     except UnsayError as error:
         record |= _failed(error, error.exit_status)
-    except FileNotFoundError as error:
-        record |= _failed(BadInput(f"{error.filename or item['name']} is not there"), BadInput.exit_status)
     except Exception as error:  # one photo never ends a batch
         record |= _failed(error, 1)
-    if record["status"] in (BadInput.exit_status, NotFound.exit_status):
-        _drop_old(item, open_place(setup.destination))
+    if record["status"] and "stop" not in record:
+        _settle_old(item, record, open_place(setup.destination))
     return record
 
 
@@ -78,6 +80,14 @@ def blank(item: Item) -> Record:
     return {"photo": item["name"], "status": 0, **kept, **unknown}
 
 
+def unfinished(item: Item, error: str) -> Record:
+    """The record of an item on which work was begun, or ended, without an answer."""
+    known, there = item["known"], item["there"]
+    ours = there is None or (known is not None and (known["bytes"] == there or known.get("left") == ANY))
+    left = ANY if ours else _left_by(known)
+    return blank(item) | {"status": 1, "error": error} | ({"left": left} if left else {})
+
+
 def is_done(known: Record | None, wanted: Record, there: int | None, *, stamps: bool) -> bool:
     """Whether nothing is to be done: the same photo, mask and recipe as in a record, and its result is there.
 
@@ -86,7 +96,7 @@ def is_done(known: Record | None, wanted: Record, there: int | None, *, stamps: 
     """
     if known is None or known["status"] == 1:
         return False
-    what = ("recipe", "stamp", "mask_stamp") if stamps else ("recipe", "input", "mask")
+    what = ("photo", "recipe", *(("stamp", "mask_stamp") if stamps else ("input", "mask")))
     if any(known.get(key) != wanted[key] for key in what) or (stamps and not wanted["stamp"]):
         return False
     if stamps and wanted["mask_stamp"] == "":
@@ -100,10 +110,10 @@ def _do(item: Item, record: Record, setup: Setup, bundle: Bundle) -> None:
     record["input"] = hashlib.sha256(photo).hexdigest()
     mask = None
     if item["mask"] is not None:
-        mask = _read(item["mask"], "", "", record, "mask_stamp", limit)
+        mask = _read(item["mask"], "", "", record, "mask_stamp", limit, "mask")
         record["mask"] = hashlib.sha256(mask).hexdigest()
     known = item["known"]
-    if is_done(known, record, item["there"], stamps=False):
+    if known and is_done(known, record, item["there"], stamps=False) and _stands(known, item, setup):
         record |= known | {"stamp": record["stamp"], "mask_stamp": record["mask_stamp"], "unchanged": True}
         return
     data, told = setup.job.perform(photo, item["words"], mask, bundle, item["name"])
@@ -111,22 +121,33 @@ def _do(item: Item, record: Record, setup: Setup, bundle: Bundle) -> None:
     record |= told | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _read(url: str | None, name: str, source: str, record: Record, stamp: str, limit: float) -> bytes:
+def _stands(known: Record, item: Item, setup: Setup) -> bool:
+    """Whether what is known of the same work may stand."""
+    if known["status"]:
+        return not setup.again
+    try:
+        return not setup.verify or _digest(open_place(setup.destination), item["result"]) == known["sha256"]
+    except FileNotFoundError:
+        return False
+
+
+def _read(
+    url: str | None, name: str, source: str, record: Record, stamp: str, limit: float, kind: str = "photo"
+) -> bytes:
     """A file's content. Its stamp goes into the record, taken before the content: a change meanwhile shows later.
 
-    Raises `BadInput` for more bytes than any photo has, `OSError` (or what the file system's library raises).
+    Raises `BadInput` for one that is not there or has more bytes than any photo, `OSError` (or what the file system's
+    library raises).
     """
-    place, inner = (open_place(source), name) if url is None else _file_at(url)
-    entry = place.entry(inner)
-    record[stamp] = record[stamp] or entry.stamp
-    if entry.size > limit:
-        raise BadInput(f"{inner} has {entry.size} bytes, more than any photo: raise --max-megapixels if it is one")
-    return place.read(inner)
-
-
-def _file_at(url: str) -> tuple[Place, str]:
-    folder, name = split_url(url)
-    return open_place(folder), name
+    place, inner = (open_place(source), name) if url is None else file_at(url)
+    try:
+        entry = place.entry(inner)
+        record[stamp] = record[stamp] or entry.stamp
+        if entry.size > limit:
+            raise BadInput(f"the {kind} has {entry.size} bytes, more than any: raise --max-megapixels if it is one")
+        return place.read(inner)
+    except FileNotFoundError as error:
+        raise BadInput(f"the {kind} is not there") from error
 
 
 def _write(name: str, data: bytes, setup: Setup, record: Record) -> None:
@@ -140,16 +161,36 @@ def _write(name: str, data: bytes, setup: Setup, record: Record) -> None:
         raise UnsayError(f"the result cannot be written: {told}") from error
 
 
-def _drop_old(item: Item, place: Place) -> None:
-    """Delete the result of what the photo was before, if it is still as it was written."""
-    known = item["known"]
-    if known is None or known["status"] or item["there"] is None:
+def _settle_old(item: Item, record: Record, place: Place) -> None:
+    """What an earlier run left in the result's place goes, if it is still as it was written; where this photo's end may
+    be another the next time, it stays, and the record says whose it is.
+    """
+    left = _left_by(item["known"])
+    if left is None or item["there"] is None:
         return
     try:
-        if hashlib.sha256(place.read(item["result"])).hexdigest() == known["sha256"]:
+        digest = _digest(place, item["result"])
+        if left not in (ANY, digest):
+            return
+        if record["status"] != 1:
             place.remove(item["result"])
-    except OSError:  # it stays, and the record says that it is not this photo's
+            return
+        left = digest
+    except FileNotFoundError:
         return
+    except Exception:  # it stays; each file system's library has errors of its own
+        record["left"] = left
+        return
+    record["left"] = left
+
+
+def _left_by(known: Record | None) -> str | None:
+    """Of the result that an earlier run left: its sha256, `ANY` where it cannot be told."""
+    return None if known is None else known.get("left") or known["sha256"]
+
+
+def _digest(place: Place, name: str) -> str:
+    return hashlib.sha256(place.read(name)).hexdigest()
 
 
 def _failed(error: Exception, status: int) -> dict[str, Any]:

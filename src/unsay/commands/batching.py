@@ -170,7 +170,7 @@ def _run(job: Job, source: str, destination: str, how: How, as_json: bool, masks
         with results_alone(), _telling(quiet=as_json) as tell:
             progress = run_batch(job, source, destination, how, masks=masks, tell=tell)
     except KeyboardInterrupt:
-        note("unsay: stopped; what is done is kept, the same command goes on from there")
+        note("unsay: stopped; what was told as done is kept, the same command goes on from there")
         raise
     manifest, seconds = _manifest(destination), time.monotonic() - start
     if as_json:
@@ -188,34 +188,37 @@ def _manifest(destination: str) -> str:
 
 
 def _summary(job: Job, progress: Progress, manifest: str, seconds: float) -> dict[str, Any]:
-    now = progress.by_status
-    counts = {"done": now.get(0, 0), "not_found": now.get(3, 0), "failed": progress.failed}
+    done = {"done": progress.by_status.get(0, 0), "unchanged": progress.earlier.get(0, 0)}
+    counts = done | {"not_found": progress.not_found, "failed": progress.failed}
     return {
         "verb": f"batch {job.verb}",
         "output": manifest,
         "photos": progress.photos,
-        "unchanged": progress.unchanged,
         **counts,
         "seconds": round(seconds, 3),
     }
 
 
 def _sentence(progress: Progress, seconds: float) -> str:
-    now = progress.by_status
-    parts = [f"{now.get(0, 0)} done"]
-    parts += [f"{now[3]} show none of the words"] if now.get(3) else []
+    as_they_were = progress.earlier.get(0, 0)
+    parts = [f"{progress.by_status.get(0, 0)} done"]
+    parts += [f"{as_they_were} as they were"] if as_they_were else []
+    parts += [f"{progress.not_found} show none of the words"] if progress.not_found else []
     parts += [f"{progress.failed} failed"] if progress.failed else []
-    parts += [f"{progress.unchanged} as they were"] if progress.unchanged else []
-    return f"{progress.photos} photos: {', '.join(parts)}, in {_span(seconds)}"
+    return f"{_photos(progress.photos)}: {', '.join(parts)}, in {_span(seconds)}"
+
+
+def _photos(number: int) -> str:
+    return "1 photo" if number == 1 else f"{number} photos"
 
 
 def _raise_for(progress: Progress, destination: str) -> None:
-    """The exit status of the whole: 1 where photos failed, 3 where some were gone through and none showed anything."""
+    """The exit status of the whole: 1 where photos failed, 3 where none showed anything, in this run or before it."""
     manifest = _manifest(destination)
     if progress.failed:
-        raise UnsayError(f"{progress.failed} of {progress.photos} photos failed: {manifest} says why")
-    if progress.by_status.get(3) and not progress.by_status.get(0) and not progress.unchanged:
-        raise NotFound(f"none of the {progress.photos} photos shows what was asked for: see {manifest}", {})
+        raise UnsayError(f"{progress.failed} of {_photos(progress.photos)} failed: {manifest} says why")
+    if progress.not_found == progress.photos:
+        raise NotFound(f"none of {_photos(progress.photos)} shows what was asked for: see {manifest}", {})
 
 
 @contextmanager
@@ -238,7 +241,7 @@ class _Lines:
 
     def __call__(self, progress: Progress, record: Any) -> None:
         if record is None:
-            note(f"{progress.photos} photos, {progress.unchanged} of them done already")
+            note(f"{_photos(progress.photos)}, {progress.unchanged} of them done already")
             return
         self.failures = _tell_failure(record, self.failures)
         if time.monotonic() - self.told >= EVERY_SECONDS:
@@ -279,12 +282,12 @@ def _tell_failure(record: Any, told: int) -> int:
 
 
 def _far(progress: Progress) -> str:
-    return f"{progress.handled + progress.unchanged} of {progress.photos} photos, {_pace(progress)}"
+    return f"{progress.handled + progress.unchanged} of {_photos(progress.photos)}, {_pace(progress)}"
 
 
 def _pace(progress: Progress) -> str:
-    left = progress.seconds_left
-    return "" if left is None else f"{progress.rate:.2g} a second, {_span(left)} left"
+    rate, left = progress.rate, progress.seconds_left
+    return "the workers start" if rate is None or left is None else f"{rate:.2g} a second, {_span(left)} left"
 
 
 def _span(seconds: float) -> str:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unsay.leftovers import private_folder
 from unsay.web.jobs import Refused
 from unsay.web.kept import PHOTO, drop_edit
 from unsay.web.settings import MEGABYTE, Settings
 from unsay.web.work import FULL, FULL_SENTENCE
 
 PREFIX = "unsay-page-"
-_NAME = re.compile(rf"{PREFIX}(\d+)-\w+")
 
 
 @dataclass(eq=False)
@@ -66,8 +63,7 @@ class Store:
         self.settings = settings
         self.photos: dict[str, Opened] = {}
         self.incoming: set[Opened] = set()
-        sweep_dead()
-        self.root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self.root = private_folder(PREFIX)
 
     def close(self) -> None:
         """Delete everything."""
@@ -175,25 +171,3 @@ class Store:
 def too_many_bytes(limit: int) -> Refused:
     """The refusal of a body that is too large."""
     return Refused(413, f"more than {limit / MEGABYTE:g} MB came; that is the limit: use a smaller file")
-
-
-def sweep_dead() -> None:
-    """Delete the folders of servers that were killed before they could."""
-    if os.name != "posix":  # elsewhere there is no harmless way to ask whether a process lives
-        return
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        found = _NAME.fullmatch(path.name)
-        with contextlib.suppress(OSError, OverflowError):
-            own = not path.is_symlink() and (not hasattr(os, "getuid") or path.stat().st_uid == os.getuid())
-            if found and own and not _alive(int(found[1])):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
