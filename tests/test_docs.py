@@ -9,6 +9,8 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,8 +33,6 @@ FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TESTED = re.compile(r"<!-- tested: (\w+) -->\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_YET = {"batch"}
-"""Commands that a page names to say that they do not exist."""
 ENDS = re.compile(r"^(\||&&|;|\d?>>?.*|<.*)$")
 COMMANDS = typer.main.get_command(app)
 
@@ -101,8 +101,6 @@ def anchors(page: Path) -> set[str]:
 def test_every_command_exists_with_its_options(name: str) -> None:
     for line in commands_of(name):
         words, command, path = words_of(line), COMMANDS, "unsay"
-        if words[:1] and words[0] in NOT_YET:
-            continue
         while words and getattr(command, "commands", None) and not words[0].startswith("-"):
             assert words[0] in command.commands, f"{name}: no command {path} {words[0]}"
             command, path = command.commands[words[0]], f"{path} {words.pop(0)}"
@@ -275,11 +273,21 @@ def test_the_guide_s_loop_over_photos_runs(tmp_path: Path, photo: Path, monkeypa
 
 
 @pytest.mark.slow
+def test_the_guide_s_batch_runs(tmp_path: Path, photo: Path) -> None:
+    """In a process of its own, as the page has it: Ray starts processes that import the script anew."""
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo, tmp_path / "photos" / "sea.jpg")
+    (tmp_path / "photos" / "none.jpg").write_bytes(b"no photo")
+    code = snippet("docs/guides/many-photos.md", "batch").replace('"dog"', '"orca"')
+    (tmp_path / "script.py").write_text(code, encoding="utf-8")
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 photos, 1 failed\n", done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == ["sea.jpg"]
+
+
+@pytest.mark.slow
 def test_the_guide_s_own_filler_is_imported_and_used(tmp_path: Path, photo: Path) -> None:
     """In a process of its own: torch's exporter warns."""
-    import subprocess
-    import sys
-
     (tmp_path / "net.py").write_text(snippet("docs/guides/own-weights.md", "onnx"), encoding="utf-8")
     subprocess.run([sys.executable, "-W", "ignore", "net.py"], cwd=tmp_path, check=True, capture_output=True)
     shutil.copytree(ROOT / "src" / "unsay" / "bundles" / "starter", tmp_path / "my-bundle")

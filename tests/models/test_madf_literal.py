@@ -18,7 +18,7 @@ def pair(config: MADFConfig) -> tuple[MADF, LiteralMADF]:
     return fast, literal
 
 
-@pytest.mark.parametrize(("levels", "refinements"), [(5, 0), (6, 1), (7, 2)])
+@pytest.mark.parametrize(("levels", "refinements"), [(5, 0), (6, 1), pytest.param(7, 2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("training", [False, True])
 def test_both_forms_put_out_the_same(levels, refinements, training):
     fast, literal = pair(MADFConfig(width=0.04, levels=levels, refinements=refinements))

@@ -32,7 +32,13 @@ def whole(network: MADF, image: torch.Tensor, mask: torch.Tensor, box: torch.Ten
 
 @pytest.mark.parametrize(
     ("levels", "refinements", "membrane"),
-    [(5, 0, False), (5, 1, True), (5, 2, False), (6, 2, False), (7, 1, False)],
+    [
+        (5, 0, False),
+        (5, 1, True),
+        pytest.param(5, 2, False, marks=pytest.mark.slow),
+        pytest.param(6, 2, False, marks=pytest.mark.slow),
+        pytest.param(7, 1, False, marks=pytest.mark.slow),
+    ],
 )
 def test_every_box_holds_what_the_network_puts_there(levels, refinements, membrane):
     """And what its pixels depend on: value and gradient."""

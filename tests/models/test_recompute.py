@@ -53,7 +53,7 @@ def kept(network: nn.Module) -> int:
     return sum(found.values())
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_gradients_and_statistics_are_the_same(network: MADF, times: int) -> None:
     """A batch is counted once by batch-norm, however often its values are made."""
     other = copy.deepcopy(network)

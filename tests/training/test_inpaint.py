@@ -343,10 +343,10 @@ class Still(MADF):
                 module.eval()
 
 
-def start(config: InpaintConfig, still: bool = False, **environment: str) -> subprocess.Popen[str]:
+def start(config: InpaintConfig, how: str = "", still: bool = False, **environment: str) -> subprocess.Popen[str]:
     """The run in a process of its own."""
-    call = f"{'tests.inpaint.MADF = tests.Still; ' if still else ''}tests.train_inpaint(config)"
-    return processes.start(__file__, config, call, environment)
+    call = f"{'tests.inpaint.MADF = tests.Still; ' if still else ''}tests.train_inpaint(config, {how})"
+    return processes.start(__file__, config, call, environment, stderr=subprocess.PIPE)
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ def test_a_killed_run_leaves_a_checkpoint_that_goes_on(tiny: Tiny, tmp_path: Pat
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert 0 < torch.load(last, weights_only=True)["global_step"] < 60
     assert equal_runs(train(config, resume=True), whole)
 
@@ -377,7 +377,7 @@ def test_two_processes_learn_what_one_does(tiny: Tiny, tmp_path: Path, monkeypat
     ranks = [start(config, still=True, **torchrun(rank, port)) for rank in range(2)]
     monkeypatch.setattr(inpaint, "MADF", Still)
     one = train(tiny(tmp_path / "one", batch=4, **changes))["state_dict"]
-    assert [process.wait(120) for process in ranks] == [0, 0]
+    assert [process.communicate(timeout=120) and process.returncode for process in ranks] == [0, 0]
     two = torch.load(tmp_path / "two" / "last.ckpt", weights_only=True)
     assert two["ranks"] == 2
     torch.manual_seed(0)
@@ -386,6 +386,29 @@ def test_two_processes_learn_what_one_does(tiny: Tiny, tmp_path: Path, monkeypat
     assert max(gaps.values()) < 2e-5, gaps
     moved = max(float((one[f"network.{n}"] - v).abs().max()) for n, v in untrained.items() if v.is_floating_point())
     assert moved > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_other_with_a_message(tiny: Tiny, tmp_path: Path, lost: int) -> None:
+    """kill -9 on one of two: the other says so, and the last checkpoint goes on."""
+    port = free_port()
+    machine = dataclasses.replace(MACHINE, devices=2, strategy="ddp")
+    config = tiny(tmp_path / "run", machine=machine, steps=5000, save_every=1)
+    ranks = [start(config, **torchrun(rank, port)) for rank in range(2)]
+    last = tmp_path / "run" / "last.ckpt"
+    while not last.is_file():
+        assert all(process.poll() is None for process in ranks)
+        time.sleep(0.05)
+    ranks[lost].kill()
+    told = ranks[1 - lost].communicate(timeout=120)[1]
+    ranks[lost].communicate()
+    assert ranks[1 - lost].returncode == 1
+    assert "another of the 2 processes is gone: start all of them again with --resume" in told
+    step = torch.load(last, weights_only=True)["global_step"]
+    again = [start(config, "resume=True, max_minutes=0", **torchrun(rank, port)) for rank in range(2)]
+    assert [process.communicate(timeout=120) and process.returncode for process in again] == [0, 0]
+    assert torch.load(last, weights_only=True)["global_step"] == step + 1
 
 
 def test_another_number_of_processes_cannot_go_on(tiny: Tiny, tmp_path: Path) -> None:

@@ -191,15 +191,16 @@ def section(config: SegmentConfig) -> dict[str, Any]:
 
 
 def _training(config: SegmentConfig, photos: int, text: str) -> dict[str, Any]:
-    data, name = f"{photos} pairs of {config.data.path}", "segment-starter"
+    data, name = f"{photos} pairs of {config.data.path}", "FILE"
     if config.data.kind == "tsv":
+        name = "src/unsay/training/configs/segment-starter.yaml"
         data = f"Flickr8k: {photos} photos with 5 sentences each (Hodosh et al. 2013; research use)"
     if config.data.scenes:
-        scenes, name = ", ".join(config.data.scenes), "segment-starter-scenes"
+        scenes, name = ", ".join(config.data.scenes), "src/unsay/training/configs/segment-starter-scenes.yaml"
         data = f"{photos} photos: Flickr8k (Hodosh et al. 2013; research use) and composed scenes of {scenes}"
     return {
         "data": data,
-        "command": f"unsay train segment --config src/unsay/training/configs/{name}.yaml",
+        "command": f"unsay train segment --config {name}",
         "trunk": f"{config.starter.trunk}, ImageNet-1k labels (Apache-2.0), frozen; its last stages also learn on",
         "text": text,
         "words": "WordNet 3.0: class names, what covers what (Princeton University)",
