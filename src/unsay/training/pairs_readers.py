@@ -19,6 +19,10 @@ from unsay.training.scenes import read_scenes
 KINDS = ("tsv", "coco", "webdataset", "shards")
 SHARDS = "shards"
 """Prepared shards, which are streamed (`unsay.training.shards`) and have no reader of this kind."""
+MOST_MEGAPIXELS = 100.0
+"""Photos with more are not decoded: those of image-sentence pairs are small, and a few bytes can claim gigabytes."""
+STARTS = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "webp": b"RIFF"}
+"""The formats of photos and what their files begin with."""
 Captions = dict[str, list[str]]
 """Photo name -> its sentences."""
 
@@ -187,8 +191,39 @@ def decode(reader: PairReader, index: int) -> Pixels:
 
 
 def decode_photo(data: bytes, name: str) -> Pixels:
-    """A stored photo as [H, W, 3] uint8 RGB. Raises `BadInput` where it cannot be decoded."""
-    photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    """A stored photo (JPEG, PNG, WebP) as [H, W, 3] uint8 RGB. Its size is checked before any pixel is decoded.
+
+    Raises `BadInput` where it cannot be decoded or has more than `MOST_MEGAPIXELS`.
+    """
+    megapixels = _megapixels(data, name)
+    if megapixels > MOST_MEGAPIXELS:
+        raise BadInput(f"the photo {name} has {megapixels:.0f} megapixels, over {MOST_MEGAPIXELS:.0f}: make it smaller")
+    try:
+        photo = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error as error:
+        raise _undecodable(data, name) from error
     if photo is None:
-        raise BadInput(f"the photo {name} ({len(data)} bytes) cannot be decoded: replace or remove it")
+        raise _undecodable(data, name)
     return np.asarray(photo, np.uint8)
+
+
+def _megapixels(data: bytes, name: str) -> float:
+    """As the header says. Raises `BadInput` for what is no such photo, or claims what its bytes cannot hold."""
+    import pyvips  # opening a table of captions does without it
+
+    from unsay.photo.limits import check_claims
+    from unsay.photo.read import load_header
+
+    kind = next((kind for kind, start in STARTS.items() if data.startswith(start)), None)
+    if kind is None:
+        raise _undecodable(data, name)
+    check_claims(f"the photo {name}", kind, data)
+    try:
+        header = load_header(data, kind)
+    except pyvips.Error as error:
+        raise _undecodable(data, name) from error
+    return float(header.width * header.height / 1e6)
+
+
+def _undecodable(data: bytes, name: str) -> BadInput:
+    return BadInput(f"the photo {name} ({len(data)} bytes) cannot be decoded: replace or remove it")

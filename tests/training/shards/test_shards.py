@@ -6,8 +6,12 @@ import dataclasses
 import importlib.util
 import io
 import json
+import struct
 import sys
 import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +20,20 @@ import numpy as np
 import pytest
 import torch
 
-from unsay.batch.places import open_place
+from unsay.batch.places import STATE, open_place
 from unsay.errors import BadInput, UnsayError
 from unsay.training.nouns import NounConfig
-from unsay.training.pairs_readers import DataConfig
+from unsay.training.pairs_readers import DataConfig, decode_photo
 from unsay.training.segment import train_segment
-from unsay.training.segment_batches import Batch
+from unsay.training.segment_batches import Batch, collate
 from unsay.training.segment_config import SegmentConfig
 from unsay.training.segment_features import View
 from unsay.training.segment_loss import LossConfig
 from unsay.training.shards import preparing
-from unsay.training.shards.contents import Prepared, Skipped, read_prepared, read_raw, write_prepared
-from unsay.training.shards.preparing import Preparer, prepare_shard, recipe_of, write_index
+from unsay.training.shards.contents import LONGEST, Prepared, Skipped, read_prepared, read_raw, write_prepared
+from unsay.training.shards.preparing import Preparer, Totals, prepare_pairs, prepare_shard, recipe_of, write_index
 from unsay.training.shards.streaming import StreamData
+from unsay.training.shards.told import INDEX
 
 spec = importlib.util.spec_from_file_location("segment_doubles", Path(__file__).parents[1] / "test_segment_training.py")
 assert spec is not None
@@ -86,7 +91,7 @@ def prepare(downloaded: Path, place: Path, config: SegmentConfig) -> dict[str, A
     for entry in shards:
         prepare_shard(preparing._item(entry), source, destination, preparer, recipe)
     write_index(destination, shards, recipe, len(shards), {})
-    index: dict[str, Any] = json.loads((place / "index.json").read_text())
+    index: dict[str, Any] = json.loads((place / INDEX).read_text())
     return index
 
 
@@ -280,3 +285,325 @@ def test_nouns_are_those_of_the_indexed_way(downloaded: Path, prepared: Path, tm
 def test_what_was_not_prepared_is_said(tmp_path: Path, downloaded: Path) -> None:
     with pytest.raises(BadInput, match="holds no prepared shards: make them with `unsay prepare pairs`"):
         StreamData(config_of(downloaded, tmp_path / "out"), doubles.doubles())
+
+
+# --- what means harm --------------------------------------------------------------------------------------------------
+
+DEEP = b"[" * 200_000 + b"]" * 200_000
+
+
+def png(width: int, height: int) -> bytes:
+    """A black PNG of one bit a pixel: a few kilobytes for any size."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes((1 + -(-width // 8)) * min(height, 10_000)))),
+        (b"IEND", b""),
+    ]
+    coded = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(coded)
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (10_001, 10_000)])
+def test_a_photo_that_claims_too_much_is_not_decoded(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(BadInput, match=r"the photo x has .* megapixels, over 100"):
+        decode_photo(png(*size), "x")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_photo_of_each_format_is_decoded(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytes(cv2.imencode(suffix, np.full((20, 30, 3), 90, np.uint8))[1])
+    assert decode_photo(data, "x").shape == (20, 30, 3)
+    monkeypatch.setattr("unsay.training.pairs_readers.MOST_MEGAPIXELS", 0.0005)
+    with pytest.raises(BadInput, match="megapixels"):
+        decode_photo(data, "x")
+
+
+def test_what_opencv_refuses_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise cv2.error("too large")
+
+    data = photo(0)
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(BadInput, match="cannot be decoded"):
+        decode_photo(data, "x")
+
+
+def test_other_formats_are_not_decoded() -> None:
+    bitmap = bytes(cv2.imencode(".bmp", np.zeros((4, 4, 3), np.uint8))[1])
+    for data in (b"", bitmap):
+        with pytest.raises(BadInput, match="cannot be decoded"):
+            decode_photo(data, "x")
+
+
+def test_one_pair_that_means_harm_loses_itself_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    with tarfile.open(folder / "00000.tar", "w") as archive:
+        for key, image, suffix, words in [
+            ("1", photo(0), "txt", b"The dog is here ."),
+            ("2", png(60_000, 60_000), "txt", b"The dog is here ."),
+            ("3", photo(0), "json", b'{"caption": ' + DEEP + b"}"),
+            ("4", photo(0), "json", b'{"caption": "half a \\ud800 character"}'),
+            ("5", photo(0), "txt", b"dog " * (LONGEST // 4 + 1)),
+            ("6", photo(1), "txt", b"The car is here ."),
+        ]:
+            add(archive, f"{key}.png", image)
+            add(archive, f"{key}.{suffix}", words)
+    index = prepare(folder, tmp_path / "prepared", config_of(tmp_path / "prepared", tmp_path / "out"))
+    assert index["pairs"] == 2
+    assert index["skipped"] == {"photo cannot be decoded": 1, "no sentence": 2, "sentence too long": 1}
+
+
+def npy(array: Any, **how: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **how)
+    return stream.getvalue()
+
+
+def archive_of(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def header(shape: tuple[int, ...], dtype: type) -> bytes:
+    stream = io.BytesIO()
+    told = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(np.dtype(dtype))}
+    np.lib.format.write_array_header_1_0(stream, told)
+    return stream.getvalue() + bytes(100)
+
+
+def filled(shape: tuple[int, ...], value: float, dtype: type = np.float16) -> bytes:
+    array: Any = np.zeros(shape, dtype)
+    array.flat[-1] = value
+    return npy(array)
+
+
+def rewrite(path: Path, members: dict[str, bytes], every: bool = False) -> None:
+    """Put other members in the place of those of the shard's first pair, or of all."""
+    with tarfile.open(path) as archive:
+        old = [(member.name, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
+    first = old[0][0].split(".")[0]
+    with tarfile.open(path, "w") as archive:
+        for name, content in old:
+            key, suffix = name.split(".", 1)
+            add(archive, name, members.get(suffix, content) if every or key == first else content)
+
+
+GROUPS, PATCHES, NOUNS, VECTORS = "groups.npy", "patches.npy", "nouns.json", "vectors.npy"
+
+
+@pytest.mark.parametrize(
+    ("member", "content"),
+    [
+        (GROUPS, npy(np.zeros((5, 4), np.int8))),
+        (GROUPS, npy(np.zeros((4, 4, 1), np.int8))),
+        (GROUPS, npy(np.zeros((4, 4), np.int16))),
+        (GROUPS, npy(np.zeros((0, 4), np.int8))),
+        (GROUPS, filled((4, 4), 127, np.int8)),
+        (GROUPS, filled((4, 4), 2, np.int8)),
+        (GROUPS, filled((4, 4), -1, np.int8)),
+        (GROUPS, archive_of(groups=np.zeros((4, 4), np.int8))),
+        (GROUPS, npy(np.array([[{}]], object), allow_pickle=True)),
+        (GROUPS, header((10**12, 10**12), np.int8)),
+        (GROUPS, header((10**11, 1), np.int8)),
+        (GROUPS, b"\x93NUMPY\x01\x00\xff\xff" + DEEP[:65_535]),
+        (GROUPS, b"\x93NUMPY\x02\x00\xff\xff\x00\x00" + DEEP[:65_535]),
+        (PATCHES, npy(np.zeros((16, 11), np.float16))),
+        (PATCHES, npy(np.zeros((1, 16, 12), np.float16))),
+        (PATCHES, filled((16, 12), np.nan)),
+        (PATCHES, filled((16, 12), np.inf)),
+        (NOUNS, b'{"dog": 100000000000000000000000}'),
+        (NOUNS, b'{"dog": true}'),
+        (NOUNS, b'{"dog": 0}'),
+        (NOUNS, b'{"dog": 2}'),
+        (NOUNS, b'{"dog": NaN}'),
+        (NOUNS, b"[1]"),
+        (NOUNS, DEEP),
+        ("txt", b""),
+        ("txt", b"\xff\xff"),
+        (VECTORS, filled((1, 8), np.nan)),
+        (VECTORS, filled((1, 8), -np.inf)),
+        (VECTORS, npy(np.zeros((1, 9), np.float16))),
+        (VECTORS, npy(np.zeros((2, 8), np.float16))),
+        (VECTORS, npy(np.zeros((8,), np.float16))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_damaged_pair_is_passed_over_and_counted(
+    downloaded: Path, tmp_path: Path, member: str, content: bytes
+) -> None:
+    place = tmp_path / "prepared"
+    config = config_of(place, tmp_path / "out", loss=LossConfig(sentence=0.5))
+    prepare(downloaded, place, config)
+    rewrite(place / "00001-0000.tar", {member: content})
+    stream, skipped = StreamData(config, doubles.doubles())._stream(0, 1), Skipped()
+    pairs = read_prepared(io.BytesIO((place / "00001-0000.tar").read_bytes()), "x", skipped)
+    found = [stream._sample(pair, (0, 0, 0), skipped) for pair in pairs]
+    samples = [sample for sample in found if sample is not None]
+    assert len(samples) == 7
+    assert skipped.total == 1
+    assert list(skipped.by_reason) in (["damaged"], ["cannot be used"])
+    assert all(torch.isfinite(tensor).all() for tensor in flat(collate(samples)))
+
+
+def test_a_batch_counts_the_pair_that_is_passed_over(prepared: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        config_of(prepared, tmp_path / "out"), data=DataConfig("shards", str(prepared), mixed=1)
+    )
+    for shard in prepared.glob("*.tar"):
+        rewrite(shard, {GROUPS: filled((4, 4), 2, np.int8)})
+    found = batches(config, 8)
+    assert all(batch.groups.max() < 2 for batch in found)
+    assert sum(batch.position.skipped for batch in found if batch.position) >= 7
+
+
+def test_pairs_of_which_none_can_be_used_end_the_run(prepared: Path, tmp_path: Path) -> None:
+    for shard in prepared.glob("*.tar"):
+        rewrite(shard, {GROUPS: filled((4, 4), 2, np.int8)}, every=True)
+    with pytest.raises(UnsayError, match=r"20 draws of shards of .* gave no pair"):
+        batches(config_of(prepared, tmp_path / "out"), 1)
+
+
+def test_more_pairs_than_were_told_are_none_less(prepared: Path, tmp_path: Path) -> None:
+    """A piece that somebody replaced by a larger one."""
+    config = config_of(prepared, tmp_path / "out")
+    (prepared / "00000-0000.tar").write_bytes((prepared / "00001-0000.tar").read_bytes())
+    stream, skipped = StreamData(config, doubles.doubles())._stream(0, 1), Skipped()
+    stream.names = ["00000-0000.tar"]
+    assert len(stream._drawn(open_place(str(prepared)), 0, 0, skipped)) == 16
+    assert skipped.total == 0
+
+
+# --- preparing again --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`prepare_pairs` without Ray, with the doubles' networks."""
+
+    @contextmanager
+    def workers(*_: Any) -> Iterator[None]:
+        yield
+
+    def records(items: list[Any], task: preparing.ShardTask, _: None) -> Iterator[Any]:
+        yield from map(dataclasses.replace(task, build=lambda _: doubles.doubles()).prepare(), items)
+
+    for name, stand_in in (
+        ("workers", workers),
+        ("records", records),
+        ("check_installed", lambda: None),
+        ("build_networks", lambda _: doubles.doubles()),
+    ):
+        monkeypatch.setattr(preparing, name, stand_in)
+
+
+def prepare_all(downloaded: Path, place: Path) -> Totals:
+    data = DataConfig(kind="webdataset", path=str(downloaded))
+    return prepare_pairs(dataclasses.replace(config_of(place, place.parent / "out"), data=data), str(place))
+
+
+def contents_of(place: Path) -> dict[str, bytes]:
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_lost_and_cut_pieces_are_made_again(downloaded: Path, tmp_path: Path) -> None:
+    place = tmp_path / "prepared"
+    assert prepare_all(downloaded, place).unchanged == 0
+    before = contents_of(place)
+    assert prepare_all(downloaded, place).unchanged == 4
+    (place / "00001-0000.tar").unlink()
+    (place / "00002-0000.tar").write_bytes(before["00002-0000.tar"][:-1])
+    assert prepare_all(downloaded, place).unchanged == 2
+    assert contents_of(place) == before
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_what_a_killed_run_left_half_written_is_gone(downloaded: Path, tmp_path: Path) -> None:
+    left = tmp_path / "prepared" / STATE / "0123.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    prepare_all(downloaded, tmp_path / "prepared")
+    assert not left.parent.exists()
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_shards_may_have_any_name_but_the_indexs(downloaded: Path, tmp_path: Path) -> None:
+    (downloaded / "00003.tar").rename(downloaded / "index.tar")
+    assert prepare_all(downloaded, tmp_path / "prepared").pairs == 30
+    assert prepare_all(downloaded, tmp_path / "prepared").unchanged == 4
+    assert StreamData(config_of(tmp_path / "prepared", tmp_path / "out"), doubles.doubles()).photos == 30
+    (downloaded / "index.tar").rename(downloaded / "unsay-pairs.tar")
+    with pytest.raises(BadInput, match="give it another name"):
+        prepare_all(downloaded, tmp_path / "prepared")
+
+
+GARBAGE = [
+    {"pieces": 5},
+    {"pieces": [5]},
+    {"pieces": [["00000-0000.tar"]]},
+    {"pieces": [["00000-0000.tar", True, True]]},
+    {"pieces": [["../00000-0000.tar", 6, 10240], ["00000-0001.tar", 6, 10240]]},
+    {"nouns": None},
+    {"nouns": [["dog", 1]]},
+    {"nouns": {"dog": -1}},
+    {"nouns": {"dog": float("nan")}},
+    {"nouns": {"\ud800": 1}},
+    {"skipped": {"no photo": -1}},
+    {"skipped": 7},
+    {"shapes": None},
+    {"shapes": {}},
+    {"shapes": {"groups": [4]}},
+    {"shapes": {"groups": ["4", "4"]}},
+    {"shapes": {"groups": [4, 4], "others": [1]}},
+]
+INDEX_GARBAGE = [
+    *GARBAGE,
+    {"pairs": -30},
+    {"pairs": float("nan")},
+    {"pairs": 31},
+    {"pairs": 0, "pieces": []},
+    {"pairs": 10**23, "pieces": [["00000-0000.tar", 10**23]]},
+    {"pairs": 30, "pieces": [["../00000-0000.tar", 30]]},
+    {"pairs": 30, "pieces": [["/00000-0000.tar", 30]]},
+    {"pairs": 30, "pieces": [["a/../../00000-0000.tar", 30]]},
+    {"pairs": 30, "pieces": [["a.tar", 15], ["a.tar", 15]]},
+    {"nouns": {"dog": 31}},
+    {"shapes": {"groups": [4, 4]}},
+]
+
+
+@pytest.mark.parametrize("changes", INDEX_GARBAGE, ids=str)
+def test_an_index_that_was_edited_is_refused(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = prepared / INDEX
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(BadInput, match=f"{INDEX} of .* is damaged: run `unsay prepare pairs` again"):
+        StreamData(config_of(prepared, tmp_path / "out"), doubles.doubles())
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", DEEP], ids=["", "list", "empty", "bytes", "deep"])
+@pytest.mark.usefixtures("in_this_process")
+def test_jsons_that_are_none_are_refused(downloaded: Path, tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "prepared"
+    prepare_all(downloaded, place)
+    before = contents_of(place)
+    for name in (INDEX, "00001.json"):
+        (place / name).write_bytes(content)
+    with pytest.raises(BadInput, match="is damaged"):
+        StreamData(config_of(place, tmp_path / "out"), doubles.doubles())
+    assert prepare_all(downloaded, place).unchanged == 3
+    assert contents_of(place) == before
+
+
+@pytest.mark.parametrize("changes", [*GARBAGE, {"stamp": 3}, {"recipe": []}], ids=str)
+@pytest.mark.usefixtures("in_this_process")
+def test_a_shards_json_that_was_edited_is_made_again(downloaded: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    place = tmp_path / "prepared"
+    prepare_all(downloaded, place)
+    before = contents_of(place)
+    told = place / "00000.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | changes))
+    assert prepare_all(downloaded, place).unchanged == 3
+    assert contents_of(place) == before

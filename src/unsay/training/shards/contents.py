@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -24,12 +25,15 @@ from webdataset import TarWriter
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from unsay.training.segment_features import View
+from unsay.training.shards.told import whole
 
 log = logging.getLogger(__name__)
 PHOTOS = ("jpg", "jpeg", "png", "webp")
 CUT = "shard cut off"
 END = 1024
 """Bytes of zeros at an archive's end."""
+LONGEST = 10_000
+"""Characters of a sentence: more are no sentence about a photo, and spaCy refuses a million."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,18 @@ class Skipped:
 def read_raw(stream: BinaryIO, name: str, skipped: Skipped) -> Iterator[Raw]:
     """The pairs of a downloaded shard (`KEY.jpg` with `KEY.txt` or `KEY.json`), in its order.
 
-    One without a photo or a sentence is counted, and what follows the place where the file is damaged is lost: once.
+    One without a photo or a sentence, or with one of over `LONGEST` characters, is counted, and what follows the place
+    where the file is damaged is lost: once.
     """
     for sample in _samples(stream, name, skipped):
         suffix = next((suffix for suffix in PHOTOS if sample.get(suffix)), None)
         sentence = _sentence(sample)
         if suffix is None or not sentence:
             skipped.add("no photo" if suffix is None else "no sentence")
-            continue
-        yield Raw(sample["__key__"], sample[suffix], suffix, (sentence,))
+        elif len(sentence) > LONGEST:
+            skipped.add("sentence too long")
+        else:
+            yield Raw(sample["__key__"], sample[suffix], suffix, (sentence,))
 
 
 def write_prepared(stream: BinaryIO, pairs: Iterable[Prepared]) -> None:
@@ -99,7 +106,7 @@ def read_prepared(stream: BinaryIO, name: str, skipped: Skipped) -> list[Prepare
     for sample in _samples(stream, name, skipped):
         try:
             pairs.append(_pair(sample))
-        except (KeyError, ValueError, OSError, EOFError) as error:
+        except Exception as error:  # bytes that mean harm make NumPy and JSON raise whatever they like
             log.warning("%s: the pair %r is damaged (%s) and left out", name, sample.get("__key__"), error)
             skipped.add("damaged")
     return pairs
@@ -143,12 +150,12 @@ def _count_damage(name: str, skipped: Skipped) -> Callable[[Exception], bool]:
 
 
 def _sentence(sample: dict[str, Any]) -> str:
-    """From `.txt`, else the `caption` of `.json`; empty where neither can be read."""
+    """From `.txt`, else the `caption` of `.json`; empty where neither can be read, and for halves of characters."""
     try:
-        if sample.get("txt"):
-            return str(sample["txt"].decode()).strip()
-        return str(json.loads(sample["json"])["caption"] or "").strip()
-    except (ValueError, KeyError, TypeError):
+        found = sample["txt"].decode() if sample.get("txt") else str(json.loads(sample["json"])["caption"] or "")
+        found.encode()  # JSON can name half a character, which no file holds
+        return str(found.strip())
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
@@ -169,24 +176,35 @@ def _members(pair: Prepared) -> dict[str, bytes]:
 
 def _pair(sample: dict[str, Any]) -> Prepared:
     suffix = next((suffix for suffix in PHOTOS if suffix in sample), "")
-    nouns = json.loads(sample["nouns.json"])
-    if not isinstance(nouns, dict) or not all(isinstance(count, int) for count in nouns.values()):
-        raise ValueError("its nouns are none")
+    sentences = tuple(sample["txt"].decode().splitlines())
+    vectors = _array(sample["vectors.npy"], np.float16) if "vectors.npy" in sample else None
+    if not sentences or (vectors is not None and (vectors.ndim != 2 or len(vectors) != len(sentences))):
+        raise ValueError("its sentences are none, or others than were embedded")
     return Prepared(
         key=sample["__key__"],
-        sentences=tuple(sample["txt"].decode().splitlines()),
-        nouns=nouns,
+        sentences=sentences,
+        nouns=_nouns(sample["nouns.json"], len(sentences)),
         view=_view(sample, ""),
         mirrored=_view(sample, "mirrored.") if "mirrored.groups.npy" in sample else None,
         photo=sample.get(suffix, b""),
         suffix=suffix or "jpg",
-        vectors=_array(sample["vectors.npy"], np.float16) if "vectors.npy" in sample else None,
+        vectors=vectors,
     )
+
+
+def _nouns(data: bytes, sentences: int) -> dict[str, int]:
+    """Raises `ValueError` for a noun that stands in none of the sentences, or in more than there are."""
+    nouns = json.loads(data)
+    if not isinstance(nouns, dict) or not all(whole(count, 1, sentences) for count in nouns.values()):
+        raise ValueError("its nouns are none")
+    return nouns
 
 
 def _view(sample: dict[str, Any], prefix: str) -> View:
     patches = f"{prefix}patches.npy"
     groups = _array(sample[f"{prefix}groups.npy"], np.int8)
+    if groups.ndim != 2 or groups.min() < 0:
+        raise ValueError("its groups are none")
     return View(groups, _array(sample[patches], np.float16) if patches in sample else None)
 
 
@@ -197,8 +215,15 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 
 def _array(data: bytes, dtype: type) -> npt.NDArray[Any]:
-    """Raises `ValueError` for anything but an array of that type."""
+    """Raises `ValueError` for anything but a filled, finite array of that type; before memory is asked for it."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("no array as they are written here")
+    shape, _, found = np.lib.format.read_array_header_1_0(stream)
+    size = math.prod(shape)
+    if found != dtype or len(shape) < 2 or size < 1 or size * found.itemsize != len(data) - stream.tell():
+        raise ValueError(f"an array of {found} with the shape {shape} in {len(data)} bytes")
     array = np.load(io.BytesIO(data), allow_pickle=False)
-    if array.dtype != dtype or array.ndim < 2:
-        raise ValueError(f"an array of {array.dtype} with {array.ndim} dimensions")
+    if not np.isfinite(array).all():
+        raise ValueError("an array with numbers that are none")
     return np.asarray(array)

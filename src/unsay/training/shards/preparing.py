@@ -1,6 +1,7 @@
 """`unsay prepare pairs`: downloaded shards -> prepared ones, a shard at a time on as many machines as there are.
 
-A shard that was prepared with the same settings is not prepared again; its JSON, written last, says so.
+A shard that was prepared with the same settings is not prepared again: its JSON, written last, says so, and how many
+bytes each piece has.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 
 from unsay.batch.engine import check_installed, records, workers
+from unsay.batch.journal import drop_state
 from unsay.batch.ledger import Item, Record
 from unsay.batch.places import Entry, Place, alone, check_destination, open_place
 from unsay.errors import BadInput, UnsayError
@@ -28,9 +30,9 @@ from unsay.training.segment_features import Look, View
 from unsay.training.segment_files import fingerprint
 from unsay.training.segment_networks import Networks, build_networks
 from unsay.training.shards.contents import Prepared, Raw, Skipped, read_raw, write_prepared
+from unsay.training.shards.told import INDEX, Told, read_shard
 
 log = logging.getLogger(__name__)
-INDEX = "index.json"
 PIECE = 1000
 """Pairs of a prepared shard: a training process holds a few of them at a time."""
 AT_ONCE = 256
@@ -110,9 +112,10 @@ class Preparer:
 
 
 def prepare_shard(item: Item, source: Place, destination: Place, preparer: Preparer, recipe: str) -> Record:
-    """Prepare one shard: its pieces, then its JSON, each in one step. The record is what the JSON says."""
+    """Prepare one shard: its pieces, then its JSON (see `told`), each in one step. The record is what the JSON says."""
     skipped, pieces = Skipped(), []
     nouns: dict[str, int] = {}
+    shapes: dict[str, list[int]] = {}
     with source.files.open(source.path(item["name"]), "rb") as stream:
         pairs = preparer.pairs(read_raw(stream, item["name"], skipped), skipped)
         for number, piece in enumerate(_pieces(pairs)):
@@ -120,12 +123,13 @@ def prepare_shard(item: Item, source: Place, destination: Place, preparer: Prepa
             buffer = io.BytesIO()
             write_prepared(buffer, piece)
             destination.put(name, buffer.getvalue())
-            pieces.append([name, len(piece)])
+            pieces.append([name, len(piece), buffer.tell()])
+            shapes = shapes or _shapes(piece[0])
             for pair in piece:
                 for noun in pair.nouns:
                     nouns[noun] = nouns.get(noun, 0) + 1
     told: Record = {"result": item["result"], "stamp": item["stamp"], "recipe": recipe, "pieces": pieces}
-    told |= {"skipped": dict(sorted(skipped.by_reason.items())), "nouns": dict(sorted(nouns.items()))}
+    told |= {"skipped": dict(sorted(skipped.by_reason.items())), "nouns": dict(sorted(nouns.items())), "shapes": shapes}
     destination.put(item["result"], json.dumps(told).encode("ascii"))
     return {key: told[key] for key in ("result", "pieces", "skipped")}
 
@@ -165,9 +169,13 @@ def prepare_pairs(
     if not shards:
         raise BadInput(f"{config.data.path} holds no shard: expected *.tar as img2dataset writes them")
     check_destination(place)
+    if any(_item(entry)["result"] == INDEX for entry in shards):
+        raise BadInput(f"a shard of {config.data.path} is called as the index {INDEX} is: give it another name")
     recipe = recipe_of(config, build_networks(config))
     with alone(place):
-        items = [item for item in map(_item, sorted(shards, key=lambda e: e.name)) if not _is_done(item, place, recipe)]
+        sizes = {entry.name: entry.size for entry in place.walk()}
+        items = [_item(entry) for entry in sorted(shards, key=lambda e: e.name)]
+        items = [item for item in items if not _is_done(item, place, recipe, sizes)]
         failed: dict[str, str] = {}
         if items:
             task = ShardTask(config, source.url, place.url, recipe, threads)
@@ -177,7 +185,9 @@ def prepare_pairs(
                         failed[record["result"]] = record["error"]
                     if tell is not None:
                         tell(done, len(items), record)
-        return write_index(place, shards, recipe, len(items), failed)
+        totals = write_index(place, shards, recipe, len(items), failed)
+        drop_state(place)  # what a run that was killed left half written
+    return totals
 
 
 def recipe_of(config: SegmentConfig, networks: Networks) -> str:
@@ -194,15 +204,17 @@ def recipe_of(config: SegmentConfig, networks: Networks) -> str:
 
 
 def write_index(place: Place, shards: list[Entry], recipe: str, done: int, failed: dict[str, str]) -> Totals:
-    """Join what the shards' JSONs say into `index.json`. Raises `UnsayError` where no shard could be prepared."""
+    """Join what the shards' JSONs say into the index. Raises `UnsayError` where no shard could be prepared."""
     pieces: list[list[Any]] = []
     nouns: dict[str, int] = {}
+    shapes: dict[str, list[int]] = {}
     skipped = Skipped()
     for item in map(_item, sorted(shards, key=lambda e: e.name)):
         told = _told(item, place)
         if told is None or told["recipe"] != recipe:
             continue
-        pieces += told["pieces"]
+        pieces += [[name, pairs] for name, pairs, _ in told["pieces"]]
+        shapes = shapes or told["shapes"]
         for reason, count in told["skipped"].items():
             skipped.add(reason, count)
         for noun, count in told["nouns"].items():
@@ -212,6 +224,7 @@ def write_index(place: Place, shards: list[Entry], recipe: str, done: int, faile
         raise UnsayError(f"none of {len(shards)} shards could be prepared: {why}")
     pairs = sum(count for _, count in pieces)
     index = {"recipe": recipe, "pairs": pairs, "skipped": skipped.by_reason, "pieces": pieces, "nouns": nouns}
+    index["shapes"] = shapes
     place.put(INDEX, json.dumps(index, sort_keys=True).encode("ascii"))
     return Totals(len(shards), len(shards) - done, pairs, skipped.by_reason, failed)
 
@@ -232,16 +245,28 @@ def _item(entry: Entry) -> Item:
     return {"name": entry.name, "stem": stem, "result": f"{stem}.json", "stamp": entry.stamp}
 
 
-def _is_done(item: Item, place: Place, recipe: str) -> bool:
-    told = _told(item, place)
-    return told is not None and told["recipe"] == recipe and bool(item["stamp"]) and told["stamp"] == item["stamp"]
+def _shapes(pair: Prepared) -> dict[str, list[int]]:
+    """What every pair of these networks has; see `told`."""
+    shapes = {"groups": list(pair.view.groups.shape)}
+    if pair.view.patches is not None:
+        shapes["patches"] = list(pair.view.patches.shape)
+    if pair.vectors is not None:
+        shapes["vectors"] = [pair.vectors.shape[1]]
+    return shapes
 
 
-def _told(item: Item, place: Place) -> Record | None:
+def _is_done(item: Item, place: Place, recipe: str, sizes: dict[str, int]) -> bool:
+    """Whether the shard was prepared so before, and all its pieces are whole. `sizes`: bytes of the place's files."""
+    told = _told(item, place) if item["result"] in sizes else None
+    if told is None or told["recipe"] != recipe or not item["stamp"] or told["stamp"] != item["stamp"]:
+        return False
+    return all(sizes.get(name) == size for name, _, size in told["pieces"])
+
+
+def _told(item: Item, place: Place) -> Told | None:
     """What a shard's JSON says; None where there is none, or none of ours."""
     try:
-        told = json.loads(place.read(item["result"]))
-    except (OSError, ValueError):
+        data = place.read(item["result"])
+    except OSError:
         return None
-    whole = isinstance(told, dict) and {"recipe", "stamp", "pieces", "skipped", "nouns"} <= told.keys()
-    return told if whole else None
+    return read_shard(data, item["stem"])

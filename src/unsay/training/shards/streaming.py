@@ -8,7 +8,6 @@ was stopped reads the shards of its last draw again, passes over what it had tak
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +25,13 @@ from unsay.training.nouns import noun_embeddings
 from unsay.training.pairs_readers import decode_photo
 from unsay.training.segment_batches import Batch, Position, Sample, collate
 from unsay.training.segment_config import SegmentConfig
+from unsay.training.segment_features import View
 from unsay.training.segment_files import fingerprint, write_atomically
 from unsay.training.segment_gather import world
 from unsay.training.segment_networks import Networks
 from unsay.training.shards.contents import Prepared, Skipped, read_prepared
-from unsay.training.shards.preparing import INDEX, recipe_of
+from unsay.training.shards.preparing import recipe_of
+from unsay.training.shards.told import INDEX, Told, read_index
 
 log = logging.getLogger(__name__)
 EMPTY_DRAWS = 20
@@ -55,6 +56,7 @@ class Stream(IterableDataset[Batch]):
     ) -> None:
         self.names = [str(name) for name, _ in index["pieces"]]
         self.sizes = {str(name): int(count) for name, count in index["pieces"]}
+        self.shapes = {name: tuple(shape) for name, shape in index["shapes"].items()}
         self.numbers, self.config, self.networks, self.rank = numbers, config, networks, rank
         self.steps, self.first, self.positions = steps, first, positions or {}
 
@@ -90,13 +92,14 @@ class Stream(IterableDataset[Batch]):
         empty = 0
         while True:
             pairs = self._drawn(place, stream, draw, Skipped() if start else skipped)  # counted before a stop
-            empty = 0 if pairs else empty + 1
-            if empty == EMPTY_DRAWS:
-                raise UnsayError(f"{empty} draws of shards of {place.url} gave no pair: see the warnings above")
+            empty += 1
             for number in range(start, len(pairs)):
                 sample = self._sample(pairs[number], (stream, draw, number), skipped)
                 if sample is not None:
+                    empty = 0
                     yield sample, draw, number + 1
+            if empty == EMPTY_DRAWS:
+                raise UnsayError(f"{empty} draws of shards of {place.url} gave no pair: see the warnings above")
             draw, start = draw + 1, 0
 
     def _drawn(self, place: Place, stream: int, draw: int, skipped: Skipped) -> list[Prepared]:
@@ -110,7 +113,7 @@ class Stream(IterableDataset[Batch]):
                     found = read_prepared(file, name, Skipped())
             except Exception as error:  # each file system's library has its own
                 log.warning("the shard %s cannot be read (%s): its pairs are passed over", name, error)
-            if lost := self.sizes[name] - len(found):
+            if (lost := self.sizes[name] - len(found)) > 0:
                 skipped.add("lost", lost)
             pairs += found
         return [pairs[i] for i in rng.permutation(len(pairs))]
@@ -121,9 +124,7 @@ class Stream(IterableDataset[Batch]):
         mirrored = self.config.flip and bool(draw < 0.5)
         try:
             inputs, groups = self._look(pair, mirrored)
-            vectors = torch.zeros(0, 0)
-            if self.config.loss.sentence:
-                vectors = torch.from_numpy(np.asarray(pair.vectors, np.float32))
+            vectors = self._vectors(pair)
         except (BadInput, TypeError, ValueError) as error:
             log.warning("the pair %r is left out: %s", pair.key, error)
             skipped.add("cannot be used")
@@ -133,15 +134,37 @@ class Stream(IterableDataset[Batch]):
         return Sample(inputs, groups, ids, counts, vectors)
 
     def _look(self, pair: Prepared, mirrored: bool) -> tuple[Tensor, Tensor]:
+        """Raises `BadInput` for what a batch of the others has no place for: one such pair would end the run."""
         if self.networks.pixels is None:
             view = pair.mirrored if mirrored else pair.view
             if view is None or view.patches is None:
                 raise BadInput("its maps are missing")
+            self._check("patches", view.patches.shape)
+            self._check_groups(view)
             return torch.from_numpy(np.array(view.patches)), torch.from_numpy(np.array(view.groups))
+        self._check_groups(pair.view)
         rgb, groups = decode_photo(pair.photo, pair.key), pair.view.groups
         if mirrored:
             rgb, groups = np.ascontiguousarray(rgb[:, ::-1]), groups[:, ::-1]
         return torch.from_numpy(self.networks.pixels(rgb)), torch.from_numpy(np.array(groups))
+
+    def _vectors(self, pair: Prepared) -> Tensor:
+        """The sentences' embeddings [s, E] fp32; [0, 0] where the loss has no term for them."""
+        if not self.config.loss.sentence:
+            return torch.zeros(0, 0)
+        if pair.vectors is None:
+            raise BadInput("its sentences' embeddings are missing")
+        self._check("vectors", pair.vectors.shape[1:])
+        return torch.from_numpy(np.asarray(pair.vectors, np.float32))
+
+    def _check_groups(self, view: View) -> None:
+        self._check("groups", view.groups.shape)
+        if view.groups.min() < 0 or view.groups.max() >= self.config.groups:  # `segment_data.coverage` has no others
+            raise BadInput(f"its groups are {view.groups.min()} to {view.groups.max()}")
+
+    def _check(self, name: str, shape: tuple[int, ...]) -> None:
+        if shape != self.shapes[name]:
+            raise BadInput(f"its {name} have the shape {shape}, others {self.shapes[name]}")
 
 
 class StreamData(pl.LightningDataModule):
@@ -228,19 +251,28 @@ class StreamData(pl.LightningDataModule):
         return self.cache / f"noun-vectors-{name}.npy"
 
 
-def _read_index(config: SegmentConfig, networks: Networks) -> dict[str, Any]:
+def _read_index(config: SegmentConfig, networks: Networks) -> Told:
+    """Raises `BadInput` where there is none, or one that was damaged or made with other settings."""
     place = open_place(config.data.path)
     try:
-        index = json.loads(place.read(INDEX))
-        recipe = index["recipe"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        data = place.read(INDEX)
+    except OSError as error:
         raise BadInput(f"{place.url} holds no prepared shards: make them with `unsay prepare pairs`") from error
-    if recipe != recipe_of(config, networks):
+    index, recipe = read_index(data), recipe_of(config, networks)
+    if index is None or (index["recipe"] == recipe and not _needed(config, networks) <= index["shapes"].keys()):
+        raise BadInput(f"{INDEX} of {place.url} is damaged: run `unsay prepare pairs` again, which writes it anew")
+    if index["recipe"] != recipe:
         raise BadInput(
             f"the shards of {place.url} were prepared with other networks, side, groups, flip, phrases or sentences "
             "than this configuration has: prepare them with it"
         )
-    return dict(index)
+    return index
+
+
+def _needed(config: SegmentConfig, networks: Networks) -> set[str]:
+    """What a step reads of every pair, as `told` names it."""
+    maps = {"patches"} if networks.pixels is None else set()
+    return {"groups"} | maps | ({"vectors"} if config.loss.sentence else set())
 
 
 def _words(nouns: dict[str, int], least: int) -> list[str]:
