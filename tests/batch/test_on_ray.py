@@ -185,13 +185,15 @@ def test_the_whole_may_be_killed_at_any_moment(many: Path, tiny: str, expected: 
     assert tree(many / "out") == expected
 
 
-def test_ctrl_c_keeps_what_is_done(many: Path, tiny: str, expected: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_what_is_done(many: Path, tiny: str, expected: dict[str, bytes], how: signal.Signals) -> None:
     process = start(many, tiny, "--workers", "1")
     wait_for(lambda: len(list((many / "out").rglob("*.png"))) > 4)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from there" in told
+    assert "***" not in told, "no stack of Ray's"
     done = len(list((many / "out").rglob("*.png")))
     again = start(many, tiny, "--workers", "1")
     answer = json.loads(again.communicate(timeout=LONG)[0])

@@ -13,8 +13,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -90,6 +92,7 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
     import ray
     import ray.data
 
+    before = signal.getsignal(signal.SIGTERM)
     scratch = str(private_folder("unsay-ray-", _short_place())) if address is None else None
     try:
         here = number or max(1, cores() // threads)
@@ -113,12 +116,14 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
             token = "" if os.environ.get("RAY_AUTH_MODE") else "; if it wants a token, set RAY_AUTH_MODE=token here too"
             raise UnsayError(f"cannot join the cluster at {address}: {told}{token}") from error
         try:
+            _on_sigterm(before if callable(before) else _stop)
             _quiet(ray)
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
             all_of_it = int(resources.get("CPU", 1)) // threads
             yield Workers(number or max(1, all_of_it), threads, address)
         finally:
             ray.shutdown()
+            _on_sigterm(before)
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -176,6 +181,17 @@ class Worker:
         import pyarrow as pa
 
         return pa.table({"record": [text(self.do(json.loads(item))) for item in batch["item"].to_pylist()]})
+
+
+def _on_sigterm(handler: Any) -> None:
+    """Ray's own handler would print its stack. Only the main thread may set one."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
+
+
+def _stop(*_: object) -> None:
+    """As Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
