@@ -1,11 +1,13 @@
 """Photos a second by `unsay batch`: two workers against one, against a plain loop, against multiprocessing.
 
     unsay prepare scenes --cutouts ... --backgrounds ... --split test --size 1280,960 --count 60 -o runs/scenes-batch
-    python benchmarks/batch_speed.py runs/scenes-batch [--repeats 3] [--json FILE]
+    python benchmarks/batch_speed.py runs/scenes-batch [--photos 60] [--repeats 4] [--json FILE]
 
 Every way erases the same thing from the same photos (1.2 megapixels; the first word of each scene), with one thread a
-process, and writes the results. A rate counts the photos behind each process's first, which waits for the networks:
-what a long run does. Repeats are interleaved; the rates are medians, the ratios those of one repeat, also medians.
+process, and writes the results. A rate counts the photos behind those that wait for the networks and before those at
+which a process has no more to do: what a long run does. Every repeat begins with another way, as shared machines grow
+slower and faster within minutes; the rates are medians, the ratios those of one repeat, also medians, beside the least
+and the most.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,10 @@ import cv2  # noqa: E402  (the libraries read their number of threads as they ar
 
 import unsay  # noqa: E402
 from unsay.batch import How, Job, run_batch  # noqa: E402
+from unsay.batch.engine import ROWS  # noqa: E402
 from unsay.training.scenes import read_scenes  # noqa: E402
 
+WAYS = ("loop", "batch 1", "batch 2", "pool 2")
 _OPEN: dict[str, Any] = {}
 
 
@@ -51,16 +56,16 @@ def erase_one(task: tuple[Path, str, Path]) -> float:
     return time.perf_counter()
 
 
-def steady(ends: list[float], processes: int) -> float:
-    """Photos a second from the time on at which every process had done one."""
+def steady(ends: list[float], apart: int) -> float:
+    """Photos a second while every process has work: without the first and the last `apart` photos."""
     ends = sorted(ends)
-    return (len(ends) - processes) / (ends[-1] - ends[processes - 1])
+    return (len(ends) - 2 * apart) / (ends[-apart - 1] - ends[apart - 1])
 
 
 def loop(tasks: list[tuple[Path, str, Path]]) -> float:
     """One process, one photo after the other."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # a fresh process, as the others have
-        return steady(pool.apply(_loop, (tasks,)), 1)
+        return steady(pool.apply(_loop, (tasks,)), ROWS)
 
 
 def _loop(tasks: list[tuple[Path, str, Path]]) -> list[float]:
@@ -70,7 +75,7 @@ def _loop(tasks: list[tuple[Path, str, Path]]) -> list[float]:
 def pool(tasks: list[tuple[Path, str, Path]], processes: int) -> float:
     """`multiprocessing.Pool`, a photo at a time."""
     with multiprocessing.get_context("spawn").Pool(processes) as running:
-        return steady(list(running.imap_unordered(erase_one, tasks)), processes)
+        return steady(list(running.imap_unordered(erase_one, tasks)), ROWS * processes)
 
 
 def batch(table: Path, target: Path, workers: int) -> tuple[float, float]:
@@ -83,8 +88,7 @@ def batch(table: Path, target: Path, workers: int) -> tuple[float, float]:
             ends.append(time.perf_counter())
 
     run_batch(Job("erase"), str(table), str(target), How(workers=workers), tell=tell)
-    # records come as the worker's handful of photos is done: the first handfuls are left out
-    return steady(ends, 4 * workers), time.perf_counter() - start
+    return steady(ends, ROWS * workers), time.perf_counter() - start
 
 
 def write_table(photos: list[tuple[Path, str]], path: Path) -> None:
@@ -95,7 +99,7 @@ def write_table(photos: list[tuple[Path, str]], path: Path) -> None:
         rows.writerows([photo.resolve(), word, photo.name] for photo, word in photos)
 
 
-def one_repeat(photos: list[tuple[Path, str]], scratch: Path) -> dict[str, float]:
+def one_repeat(photos: list[tuple[Path, str]], scratch: Path, number: int) -> dict[str, float]:
     """The rates of all ways, once."""
     rates: dict[str, float] = {}
 
@@ -105,27 +109,42 @@ def one_repeat(photos: list[tuple[Path, str]], scratch: Path) -> dict[str, float
         folder.mkdir()
         return [(photo, word, folder / photo.name) for photo, word in photos]
 
-    rates["loop"] = loop(tasks("loop"))
-    for workers in (1, 2):
+    def by_batch(workers: int) -> None:
         target = scratch / f"batch-{workers}"
         shutil.rmtree(target, ignore_errors=True)
-        rates[f"batch {workers}"], rates[f"whole batch {workers}"] = batch(scratch / "table.csv", target, workers)
-    rates["pool 2"] = pool(tasks("pool"), 2)
+        name = f"batch {workers}"
+        rates[name], rates[f"whole {name}"] = batch(scratch / "table.csv", target, workers)
+
+    ways: list[Callable[[], None]] = [
+        lambda: rates.update({"loop": loop(tasks("loop"))}),
+        lambda: by_batch(1),
+        lambda: by_batch(2),
+        lambda: rates.update({"pool 2": pool(tasks("pool"), 2)}),
+    ]
+    first = number % len(ways)
+    for way in ways[first:] + ways[:first]:
+        way()
     return rates
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {name: round(of(values), 3) for name, of in (("median", statistics.median), ("least", min), ("most", max))}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("scenes", type=Path)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--photos", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    photos = photos_of(args.scenes)
+    photos = photos_of(args.scenes)[: args.photos]
     height, width = cv2.imread(str(photos[0][0])).shape[:2]
     with tempfile.TemporaryDirectory() as folder:
         write_table(photos, Path(folder) / "table.csv")
-        runs = [one_repeat(photos, Path(folder)) for _ in range(args.repeats)]
+        runs = [one_repeat(photos, Path(folder), number) for number in range(args.repeats)]
         same = all(
             (Path(folder) / "batch-2" / file.name).read_bytes() == file.read_bytes()
             for file in (Path(folder) / "loop").iterdir()
@@ -134,16 +153,12 @@ def main() -> None:
         "photos": len(photos),
         "megapixels": round(height * width / 1e6, 2),
         "repeats": args.repeats,
-        "photos_a_second": {
-            name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0] if "whole" not in name
-        },
+        "photos_a_second": {name: round(statistics.median(run[name] for run in runs), 3) for name in WAYS},
         "seconds_of_the_whole": {
-            name.removeprefix("whole "): round(statistics.median(run[name] for run in runs), 1)
-            for name in runs[0]
-            if "whole" in name
+            name: round(statistics.median(run[f"whole {name}"] for run in runs), 1) for name in WAYS[1:3]
         },
         "ratios": {
-            f"{one} / {other}": round(statistics.median(run[one] / run[other] for run in runs), 3)
+            f"{one} / {other}": spread([run[one] / run[other] for run in runs])
             for one, other in (("batch 2", "batch 1"), ("batch 1", "loop"), ("batch 2", "pool 2"), ("pool 2", "loop"))
         },
         "same_bytes_as_the_loop": same,
