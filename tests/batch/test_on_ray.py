@@ -248,6 +248,17 @@ def test_a_cluster_of_two_machines_shares_the_work(many: Path, tiny: str, expect
         cluster.shutdown()
 
 
+def test_one_process_may_run_several(many: Path, tiny: str, expected: dict[str, bytes]) -> None:
+    code = f"""
+from unsay.batch import How, Job, run_batch
+for out in ("one", "two"):
+    how, masks = How(workers=1), {str(many / "masks")!r}
+    run_batch(Job("inpaint", bundle={tiny!r}), {str(many / "photos")!r}, {str(many)!r} + "/" + out, how, masks=masks)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG)
+    assert tree(many / "one") == tree(many / "two") == expected
+
+
 def test_no_cluster_there_is_said(many: Path, tiny: str) -> None:
     how = How(address="127.0.0.1:1")
     with pytest.raises(UnsayError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):

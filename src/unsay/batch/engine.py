@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -87,8 +88,8 @@ def workers(address: str | None, number: int | None, threads: int) -> Iterator[W
     if address is not None:
         _check_answers(address)
     os.environ.update(SILENT if address else SILENT | ALONE)
-    if address is None:  # a token of this run's own; by itself Ray would keep one in the user's home
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
+    if address is None:  # a token of this process's own; by itself Ray would keep one in the user's home
+        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()})
     import ray
     import ray.data
 
@@ -181,6 +182,12 @@ class Worker:
         import pyarrow as pa
 
         return pa.table({"record": [text(self.do(json.loads(item))) for item in batch["item"].to_pylist()]})
+
+
+@cache
+def _token() -> str:
+    """The same for all runs of this process, as Ray reads it once."""
+    return secrets.token_hex(32)
 
 
 def _on_sigterm(handler: Any) -> None:
