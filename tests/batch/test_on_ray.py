@@ -161,10 +161,10 @@ def test_workers_may_be_killed_at_any_moment(many: Path, tiny: str, expected: di
             except ProcessLookupError:
                 pass
         time.sleep(0.1)
-    process.communicate(timeout=LONG)
+    told = process.communicate(timeout=LONG)[1]
     assert kills
-    assert process.returncode == 1  # a photo that is none
-    assert tree(many / "out") == expected
+    assert process.returncode == 1, told  # a photo that is none
+    assert tree(many / "out") == expected, told
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -142,16 +142,22 @@ def _wave(items: list[Item], task: Task, use: Workers) -> Iterator[Record]:
     left = {item["result"]: item for item in items}
     for number in range(PASSES):
         few = max(1, len(items) // (SHARES * use.number))
-        for record in _pass(list(left.values()), task, use, 1 if number else min(few, task.rows)):
-            del left[record["result"]]
-            yield record
+        try:
+            for record in _pass(list(left.values()), task, use, 1 if number else min(few, task.rows)):
+                del left[record["result"]]
+                yield record
+        except LostPass as error:
+            if number == PASSES - 1:
+                raise UnsayError(f"the workers cannot go on: {error}; run the same command to go on") from error
         if not left:
             return
     yield from (task.died(item) for item in left.values())
 
 
 def _pass(items: Sequence[Item], task: Task, use: Workers, rows: int) -> Iterator[Record]:
-    """The records of the items whose workers lived."""
+    """The records of the items whose workers lived. Raises `UnsayError` where none can work, `LostPass` for what may
+    have been a death at a bad moment.
+    """
     import pyarrow as pa
     import ray.data
 
@@ -168,7 +174,14 @@ def _pass(items: Sequence[Item], task: Task, use: Workers, rows: int) -> Iterato
         for table in tables:
             yield from (json.loads(line) for line in table["record"].to_pylist())
     except ray.exceptions.RayError as error:
-        raise UnsayError(f"the workers cannot go on: {_cause(error)}; run the same command to go on") from error
+        told = _cause(error)
+        if isinstance(getattr(error, "cause", None), UnsayError) or "creation task" in str(error):
+            raise UnsayError(f"the workers cannot start: {told}") from error
+        raise LostPass(told) from error
+
+
+class LostPass(Exception):
+    """Ray gave up a pass: what it had not done is left."""
 
 
 class Worker:
