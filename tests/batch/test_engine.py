@@ -30,7 +30,9 @@ class Passes:
     def __init__(self, *passes: tuple[int, bool]) -> None:
         self.passes, self.rows = list(passes), []
 
-    def __call__(self, items: list[dict[str, Any]], task: Any, use: Any, rows: int) -> Iterator[dict[str, Any]]:
+    def __call__(
+        self, items: list[dict[str, Any]], task: Any, use: Any, rows: int, ahead: bool
+    ) -> Iterator[dict[str, Any]]:
         done, lost = self.passes.pop(0)
         self.rows.append(rows)
         yield from items[:done]

@@ -143,7 +143,7 @@ def _wave(items: list[Item], task: Task, use: Workers) -> Iterator[Record]:
     for number in range(PASSES):
         few = max(1, len(items) // (SHARES * use.number))
         try:
-            for record in _pass(list(left.values()), task, use, 1 if number else min(few, task.rows)):
+            for record in _pass(list(left.values()), task, use, 1 if number else min(few, task.rows), number == 0):
                 del left[record["result"]]
                 yield record
         except LostPass as error:
@@ -154,16 +154,17 @@ def _wave(items: list[Item], task: Task, use: Workers) -> Iterator[Record]:
     yield from (task.died(item) for item in left.values())
 
 
-def _pass(items: Sequence[Item], task: Task, use: Workers, rows: int) -> Iterator[Record]:
-    """The records of the items whose workers lived. Raises `UnsayError` where none can work, `LostPass` for what may
-    have been a death at a bad moment.
+def _pass(items: Sequence[Item], task: Task, use: Workers, rows: int, ahead: bool) -> Iterator[Record]:
+    """The records of the items whose workers lived. `ahead`: each has the next ones waiting, which are lost with it.
+
+    Raises `UnsayError` where no worker can start, `LostPass` for what may have been a death at a bad moment.
     """
     import pyarrow as pa
     import ray.data
 
     lines = [text(item) for item in items]
     blocks = [pa.table({"item": lines[start : start + rows]}) for start in range(0, len(lines), rows)]
-    pool = ray.data.ActorPoolStrategy(size=min(use.number, len(blocks)), max_tasks_in_flight_per_actor=2)
+    pool = ray.data.ActorPoolStrategy(size=min(use.number, len(blocks)), max_tasks_in_flight_per_actor=1 + ahead)
     arguments: dict[str, Any] = {"fn_constructor_args": (task,), "compute": pool, "num_cpus": use.threads}
     arguments |= {"batch_size": None, "batch_format": "pyarrow", "max_restarts": -1, "max_task_retries": 0}
     with warnings.catch_warnings():
