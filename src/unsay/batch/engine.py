@@ -140,8 +140,8 @@ def records(items: Iterable[Item], task: Task, use: Workers) -> Iterator[Record]
 
 def _wave(items: list[Item], task: Task, use: Workers) -> Iterator[Record]:
     left = {item["result"]: item for item in items}
+    few = max(1, len(items) // (SHARES * use.number))
     for number in range(PASSES):
-        few = max(1, len(items) // (SHARES * use.number))
         try:
             for record in _pass(list(left.values()), task, use, 1 if number else min(few, task.rows), number == 0):
                 del left[record["result"]]
